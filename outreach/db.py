@@ -1,0 +1,131 @@
+"""Transactions: who acts, for which tenant, and nothing that outlives them.
+
+Each transaction's first statement sets the role and the tenant for that transaction only, so row
+level security binds every statement and a transaction pooler never carries one tenant's setting
+into another's. Connections hold no session state: no session locks, no temporary tables.
+
+Prepared statements are off when the pool goes through PgBouncer (`OUTREACH_POOLED=true`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from outreach.core.errors import Unavailable
+from outreach.sql import Tx
+
+
+class Role(StrEnum):
+    """The database roles that a transaction can act as; none owns anything."""
+
+    APP = "outreach_app"  # people's acts: CLI, API, console
+    WORKER = "outreach_worker"  # sends, timers, webhooks
+    READONLY = "outreach_readonly"
+
+
+SET_ROLE = (
+    "select set_config('role', %(role)s::text, true),"
+    " set_config('app.tenant_id', %(tenant_id)s::text, true), now()"
+)
+
+# A dead peer is noticed in about 15 s instead of the kernel's two hours.
+KEEPALIVE: dict[str, Any] = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "connect_timeout": 10,
+}
+
+
+class Database:
+    """A pool, and transactions out of it."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]) -> None:
+        self.pool = pool
+
+    @classmethod
+    def at(
+        cls,
+        conninfo: str,
+        *,
+        size_max: int = 8,
+        size_min: int = 1,
+        is_pooled: bool = False,
+        application: str = "outreach",
+        timeout_seconds: float = 10.0,
+    ) -> Self:
+        """A database that is not connected yet; `async with` it."""
+        kwargs: dict[str, Any] = {
+            "autocommit": True,
+            "application_name": application,
+            "prepare_threshold": None if is_pooled else 2,
+            **KEEPALIVE,
+        }
+        return cls(
+            AsyncConnectionPool(
+                conninfo,
+                min_size=size_min,
+                max_size=size_max,
+                timeout=timeout_seconds,
+                # Recycled, because a session keeps the foreign key checks' plans for ever, and
+                # one made while a table was empty is a sequential scan.
+                max_lifetime=300.0,
+                kwargs=kwargs,
+                open=False,
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.pool.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        """A connection without a transaction; raises Unavailable when there is none in time."""
+        try:
+            async with self.pool.connection() as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise Unavailable("The database does not answer.", 5.0) from error
+
+    @asynccontextmanager
+    async def transaction(self, role: Role, tenant_id: UUID | None = None) -> AsyncIterator[Tx]:
+        """One transaction as `role`, seeing only `tenant_id`'s rows (none at all without it)."""
+        async with self.connection() as connection:
+            async with connection.transaction():
+                await set_actor(connection, role, tenant_id)
+                yield connection
+
+
+async def set_actor(tx: Tx, role: Role, tenant_id: UUID | None = None) -> None:
+    """Make the rest of this transaction act as `role` for `tenant_id`."""
+    params = {"role": role.value, "tenant_id": "" if tenant_id is None else str(tenant_id)}
+    await tx.execute(SET_ROLE, params)
+
+
+async def lock_tenant(tx: Tx, tenant_id: UUID) -> None:
+    """Wait for, and hold to the transaction's end, the lock under which a tenant's limits change.
+
+    Taken before any row lock (see docs/locks.md), by claims, by what gives tokens back, and by
+    stops that no single locked row carries (domain suppressions).
+    """
+    await tx.execute(
+        "select pg_advisory_xact_lock(hashtextextended(%(key)s::text, 1))", {"key": str(tenant_id)}
+    )
+
+
+def is_connection_lost(error: psycopg.Error) -> bool:
+    """Whether the server went away, as opposed to refusing something."""
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
