@@ -1,0 +1,9 @@
+drop function if exists attempts_armed();
+drop function if exists attempts_overdue(interval, integer);
+drop function if exists tenants_due(integer);
+drop view if exists send_decisions;
+drop table if exists incidents, send_holds, send_refusals, rate_limit_counters, send_rate_limits, send_attempts,
+  outbound_messages, scheduled_actions;
+drop function if exists live_tokens(integer[], integer[], integer);
+drop function if exists guard_attempt();
+drop function if exists guard_message();

@@ -1,0 +1,320 @@
+-- The timetable, the ledger, the limits, and why something was not sent.
+
+-- depends: 0004.campaigns
+
+-- What is due when. `held_by` takes an action out of the claim's index until a person's act puts it back.
+create table scheduled_actions (
+  tenant_id uuid not null,
+  id uuid not null default new_id(),
+  enrollment_id uuid not null,
+  campaign_id uuid not null,  -- copied from the enrollment, as the sender is: no foreign key of its own
+  sender_id uuid not null,
+  node_id text not null,
+  visit integer not null check (visit > 0),
+  kind action_kind not null,
+  trigger text,  -- of a timeout: no_open, no_click, no_reply, idle
+  due_at timestamptz not null,
+  state action_state not null default 'pending',
+  held_by text check (held_by in ('installation', 'tenant', 'campaign', 'enrollment', 'sender', 'value')),
+  message_id uuid,  -- from the first attempt on
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (tenant_id, id),
+  foreign key (tenant_id, enrollment_id) references enrollments (tenant_id, id),
+  check ((kind = 'timeout') = (trigger is not null)),
+  check (held_by is null or state = 'pending')
+) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02);
+-- What a sender has to do, in order: the only index that a claim reads.
+create index scheduled_actions_lane on scheduled_actions (tenant_id, sender_id, due_at, id)
+  where state = 'pending' and kind = 'send' and held_by is null;
+create index scheduled_actions_due on scheduled_actions (tenant_id, due_at)
+  where state = 'pending' and kind = 'send' and held_by is null;
+create index scheduled_actions_timer on scheduled_actions (tenant_id, due_at)
+  where state = 'pending' and kind = 'timeout' and held_by is null;
+create index scheduled_actions_open on scheduled_actions (tenant_id, enrollment_id)
+  where state in ('pending', 'claimed');
+create index scheduled_actions_held on scheduled_actions (tenant_id, held_by, campaign_id) where held_by is not null;
+select protect_tenant_table('scheduled_actions', 'select, insert, update', 'select, insert, update');
+
+-- The ledger: one row for each message that we ever meant to send, committed before the provider is
+-- called and never deleted. The id is derived from the dedupe key, so the primary key is the guard
+-- against a second one (I1).
+create table outbound_messages (
+  tenant_id uuid not null,
+  id uuid not null,
+  enrollment_id uuid not null,
+  campaign_id uuid not null,
+  contact_id uuid not null,
+  sender_id uuid not null,
+  action_id uuid not null,
+  node_id text not null,
+  visit integer not null,
+  channel text not null default 'email',
+  dedupe_key text not null,
+  variant_id text,
+  to_address text not null,
+  to_domain text not null,
+  from_address text not null,
+  from_name text not null,
+  reply_to text,
+  -- What is sent, fixed before the first attempt (I13): every attempt sends exactly this.
+  subject text not null,
+  body_text text not null,
+  body_html text not null,
+  state message_state not null default 'sending',
+  prev_state message_state,
+  delivery delivery_state not null default 'none',
+  attempts smallint not null default 1 check (attempts between 1 and 50),
+  counted_attempts smallint not null default 0,  -- those that count towards giving up
+  accepted_attempt smallint,
+  provider text not null default 'sendgrid',
+  provider_message_id text,
+  sent_at timestamptz,
+  failure_code text,  -- why it failed, in the catalogue's words
+  failure_text text,  -- what the provider said
+  wake_at timestamptz,  -- when somebody looks at it again; only an ended message has none (I8)
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (tenant_id, id),
+  foreign key (tenant_id, enrollment_id) references enrollments (tenant_id, id),
+  check (prev_state is not null or state = 'sending'),
+  check ((state = 'sent') = (accepted_attempt is not null)),
+  check ((state = 'sent') = (sent_at is not null)),
+  check (state in ('sent', 'failed', 'abandoned') or wake_at is not null)
+) with (autovacuum_vacuum_scale_factor = 0.02);
+-- No index here mentions the state: every one that did would cost each message two more index writes.
+create index outbound_messages_of_enrollment on outbound_messages (tenant_id, enrollment_id);
+create index outbound_messages_of_provider on outbound_messages (provider_message_id) where provider_message_id is not null;
+select protect_tenant_table('outbound_messages', 'select', 'select, insert, update');
+
+-- One request to the provider each, and never more than one that may have been accepted (I2).
+create table send_attempts (
+  tenant_id uuid not null,
+  message_id uuid not null,
+  attempt smallint not null check (attempt > 0),
+  outcome attempt_outcome not null default 'armed',
+  armed_at timestamptz not null,  -- wall clock of the database; also the moment its tokens were taken
+  deadline_at timestamptz not null,
+  settled_at timestamptz,
+  settled_by text,  -- answer, event, rescuer, provider_log, person
+  http_status smallint,
+  detail text,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (tenant_id, message_id, attempt),
+  foreign key (tenant_id, message_id) references outbound_messages (tenant_id, id),
+  check ((outcome = 'armed') = (settled_at is null))
+) with (autovacuum_vacuum_scale_factor = 0.02);
+create unique index send_attempts_one_live on send_attempts (tenant_id, message_id)
+  where outcome in ('armed', 'unknown', 'accepted');
+create index send_attempts_armed on send_attempts (tenant_id, deadline_at) where outcome = 'armed';
+create index send_attempts_unknown on send_attempts (tenant_id, armed_at) where outcome = 'unknown';
+select protect_tenant_table('send_attempts', 'select', 'select, insert, update');
+
+-- I3 and I4: only legal moves, and `sent` only with an attempt that was accepted.
+create function guard_message() returns trigger
+language plpgsql set search_path = public, pg_temp
+as $$
+begin
+  if new.state is distinct from old.state then
+    if not (case old.state
+      when 'sending' then new.state in ('sent', 'failed', 'unknown', 'waiting_retry')
+      when 'waiting_retry' then new.state in ('sending', 'failed', 'abandoned')
+      when 'unknown' then new.state in ('sent', 'waiting_retry', 'failed', 'abandoned')
+      when 'abandoned' then new.state = 'sent'  -- late evidence
+      when 'failed' then new.state = 'sent'
+      else false
+    end) then
+      raise exception 'a message may not go from % to %', old.state, new.state
+        using errcode = 'check_violation', constraint = 'outbound_messages_moves';
+    end if;
+    if new.state = 'sent' and not exists (
+      select from send_attempts a
+      where a.tenant_id = new.tenant_id and a.message_id = new.id
+        and a.attempt = new.accepted_attempt and a.outcome = 'accepted'
+    ) then
+      raise exception 'a message is sent only by an accepted attempt'
+        using errcode = 'check_violation', constraint = 'outbound_messages_proof';
+    end if;
+    new.prev_state := old.state;
+  end if;
+  if (new.subject, new.body_text, new.body_html, new.dedupe_key)
+      is distinct from (old.subject, old.body_text, old.body_html, old.dedupe_key) then
+    raise exception 'what a message says is fixed'
+      using errcode = 'check_violation', constraint = 'outbound_messages_body';
+  end if;
+  return new;
+end
+$$;
+create trigger guard_message before update of state, accepted_attempt, subject, body_text, body_html, dedupe_key, prev_state
+  on outbound_messages for each row execute function guard_message();
+
+create function guard_attempt() returns trigger
+language plpgsql set search_path = public, pg_temp
+as $$
+begin
+  if new.outcome is distinct from old.outcome and not (
+    old.outcome = 'armed' or (old.outcome = 'unknown' and new.outcome in ('accepted', 'not_sent'))
+  ) then
+    raise exception 'an attempt may not go from % to %', old.outcome, new.outcome
+      using errcode = 'check_violation', constraint = 'send_attempts_moves';
+  end if;
+  return new;
+end
+$$;
+create trigger guard_attempt before update of outcome on send_attempts for each row execute function guard_attempt();
+
+-- A tenant's own limits; null is the default of core/limits.py. Key '' is every sender or every domain.
+create table send_rate_limits (
+  tenant_id uuid not null references tenants (id),
+  scope text not null check (scope in ('sender', 'tenant', 'domain')),
+  key text not null default '',
+  per_minute_max integer check (per_minute_max >= 0),
+  per_hour_max integer check (per_hour_max >= 0),
+  per_day_max integer check (per_day_max >= 0),
+  concurrent_max integer check (concurrent_max > 0),
+  is_off boolean not null default false,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (tenant_id, scope, key)
+);
+select protect_tenant_table('send_rate_limits', 'select, insert, update, delete', 'select');
+
+-- Tokens taken in each sub-bucket of a window, newest last (core/limits.py). Written under the tenant's lock.
+create table rate_limit_counters (
+  tenant_id uuid not null references tenants (id),
+  scope text not null,
+  key text not null,
+  window_seconds integer not null,
+  bucket_at integer[] not null,
+  bucket_used integer[] not null,
+  promised_until timestamptz,  -- the last moment promised to something refused here; the next promise is later
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (tenant_id, scope, key, window_seconds),
+  check (cardinality(bucket_at) = cardinality(bucket_used))
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
+select protect_tenant_table('rate_limit_counters', 'select', 'select, insert, update');
+
+-- Live tokens of a counter: those in buckets after `since`.
+create function live_tokens(bucket_at integer[], bucket_used integer[], since integer) returns integer
+language sql immutable parallel safe
+as $$
+  select coalesce(sum(b.used), 0)::integer
+  from unnest(bucket_at, bucket_used) as b (at, used)
+  where b.at > since
+$$;
+
+-- A no for one action: one row for each refusal and for each change of the reason for a hold.
+create table send_refusals (
+  tenant_id uuid not null,
+  id uuid not null default new_id(),
+  enrollment_id uuid not null,
+  action_id uuid not null,
+  verdict text not null check (verdict in ('hold', 'refuse')),
+  reason text not null,  -- a code of the catalogue
+  detail jsonb not null default '{}',
+  until timestamptz,  -- when it is looked at again; null: a person's act, or final
+  created_at timestamptz not null default now(),
+  primary key (tenant_id, id),
+  foreign key (tenant_id, enrollment_id) references enrollments (tenant_id, id)
+);
+create index send_refusals_of_action on send_refusals (tenant_id, action_id, created_at);
+create index send_refusals_of_enrollment on send_refusals (tenant_id, enrollment_id);
+select protect_tenant_table('send_refusals', 'select, insert', 'select, insert');
+
+-- A no for a whole set, stored once: a pause, a sender out of tokens, a tenant out of tokens.
+create table send_holds (
+  tenant_id uuid not null references tenants (id),
+  id uuid not null default new_id(),
+  scope text not null check (scope in ('installation', 'tenant', 'campaign', 'sender')),
+  subject_id uuid not null,  -- the tenant, campaign or sender; the tenant for `installation`
+  reason text not null,
+  detail jsonb not null default '{}',
+  until timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  ended_at timestamptz,
+  primary key (tenant_id, id)
+);
+create unique index send_holds_in_force on send_holds (tenant_id, scope, subject_id, reason) where ended_at is null;
+select protect_tenant_table('send_holds', 'select, insert, update', 'select, insert, update');
+
+-- Every yes and every no, one row each. The ledger's row is its own yes.
+create view send_decisions with (security_invoker = true) as
+  select m.tenant_id, m.enrollment_id, m.action_id, m.id as message_id, 'send'::text as verdict,
+    null::text as reason, null::jsonb as detail, null::timestamptz as until, m.created_at
+  from outbound_messages m
+  union all
+  select r.tenant_id, r.enrollment_id, r.action_id, null, r.verdict, r.reason, r.detail, r.until, r.created_at
+  from send_refusals r
+  union all
+  select a.tenant_id, a.enrollment_id, a.id, a.message_id, 'hold', h.reason, h.detail, h.until,
+    greatest(h.created_at, least(a.due_at, now()))
+  from send_holds h
+  join scheduled_actions a on a.tenant_id = h.tenant_id and a.kind = 'send' and a.state = 'pending'
+    and (a.held_by = h.scope or (a.held_by is null and a.due_at <= now()))
+    and case h.scope when 'campaign' then a.campaign_id = h.subject_id when 'sender' then a.sender_id = h.subject_id else true end
+  where h.ended_at is null;
+grant select on send_decisions to outreach_readonly, outreach_app, outreach_worker;
+
+-- What must not happen and did: alarms for people, each raised once.
+create table incidents (
+  tenant_id uuid not null references tenants (id),
+  id uuid not null default new_id(),
+  code text not null,
+  subject text not null,
+  detail jsonb not null default '{}',
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  closed_at timestamptz,
+  primary key (tenant_id, id),
+  unique (tenant_id, code, subject)
+);
+select protect_tenant_table('incidents', 'select, update', 'select, insert, update');
+
+-- Tenants with something to send now, or a timer due: the sweep's question, over all tenants.
+create function tenants_due(rows_max integer) returns table (tenant_id uuid, has_send boolean, has_timer boolean)
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select t.id, due.has_send, due.has_timer
+  from tenants t
+  cross join lateral (
+    select
+      (t.parked_until is null or t.parked_until <= now()) and t.state = 'active' and exists (
+        select from scheduled_actions a
+        where a.tenant_id = t.id and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
+      ) as has_send,
+      exists (
+        select from scheduled_actions a
+        where a.tenant_id = t.id and a.state = 'pending' and a.kind = 'timeout' and a.held_by is null and a.due_at <= now()
+      ) as has_timer
+  ) due
+  where due.has_send or due.has_timer
+  limit rows_max
+$$;
+
+-- Attempts whose process should have answered for them by now.
+create function attempts_overdue(grace interval, rows_max integer)
+returns table (tenant_id uuid, message_id uuid, attempt smallint)
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select a.tenant_id, a.message_id, a.attempt
+  from tenants t
+  cross join lateral (
+    select a.tenant_id, a.message_id, a.attempt
+    from send_attempts a
+    where a.tenant_id = t.id and a.outcome = 'armed' and a.deadline_at < clock_timestamp() - grace
+    order by a.deadline_at
+    limit rows_max
+  ) a
+  limit rows_max
+$$;
+
+-- Attempts running now over all tenants, for the installation's `max_concurrent` and for a worker's end.
+create function attempts_armed() returns bigint
+language sql stable security definer set search_path = public, pg_temp
+as $$ select count(*) from send_attempts where outcome = 'armed' $$;
+
+revoke all on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed() from public;
+grant execute on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed() to outreach_worker;

@@ -1,0 +1,155 @@
+-- What the provider tells us: the body as received, and each event once.
+
+-- depends: 0005.sending
+
+-- Raw bodies belong to no tenant: one may speak of many.
+create table webhook_deliveries (
+  id uuid primary key default new_id(),
+  provider text not null,
+  received_at timestamptz not null default now(),
+  payload_hash bytea not null unique check (length(payload_hash) = 32),  -- SHA-256 of timestamp and body
+  payload bytea not null,
+  signed_at timestamptz,  -- the provider's timestamp
+  state webhook_state not null default 'received',
+  applied_at timestamptz,
+  problem text,  -- of a quarantined body
+  events_count integer,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  check ((state = 'received') = (applied_at is null))
+);
+create index webhook_deliveries_to_apply on webhook_deliveries (received_at) where state = 'received';
+create index webhook_deliveries_by_time on webhook_deliveries (received_at);
+alter table webhook_deliveries enable row level security;
+alter table webhook_deliveries force row level security;
+create policy owner_sees_all on webhook_deliveries to current_user using (true) with check (true);
+create policy reader_sees_all on webhook_deliveries for select to outreach_readonly using (true);
+create policy web_stores on webhook_deliveries for insert to outreach_app with check (true);
+create policy worker_applies on webhook_deliveries to outreach_worker using (true) with check (true);
+grant select on webhook_deliveries to outreach_readonly;
+grant insert on webhook_deliveries to outreach_app;
+grant select, insert, update on webhook_deliveries to outreach_worker;
+
+-- Events in our words, a partition a month. `message_event_keys` keeps each event once over all of them.
+create table message_events (
+  tenant_id uuid not null,
+  id uuid not null default new_id(),
+  provider text not null,
+  provider_event_id text not null,
+  outbound_message_id uuid not null,
+  enrollment_id uuid not null,
+  event_type event_type not null,
+  event_at timestamptz not null,
+  is_machine boolean not null default false,
+  attempt smallint,
+  reason text,
+  detail jsonb not null default '{}',
+  received_at timestamptz not null default now(),
+  created_at timestamptz not null default now(),
+  primary key (tenant_id, id, event_at),
+  foreign key (tenant_id, outbound_message_id) references outbound_messages (tenant_id, id)
+) partition by range (event_at);
+create index message_events_of_message on message_events (tenant_id, outbound_message_id, event_at);
+create table message_events_default partition of message_events default;
+select protect_tenant_table('message_events', 'select', 'select, insert');
+
+create table message_event_keys (
+  tenant_id uuid not null,
+  provider text not null,
+  provider_event_id text not null,
+  event_at timestamptz not null,
+  created_at timestamptz not null default now(),
+  primary key (tenant_id, provider, provider_event_id)
+);
+select protect_tenant_table('message_event_keys', 'select', 'select, insert');
+
+-- Make the months from the last one to `months` ahead. A month whose rows already lie in the default
+-- partition keeps them there.
+create function make_event_partitions(months integer) returns integer
+language plpgsql security definer set search_path = public, pg_temp
+as $$
+declare
+  month timestamptz;
+  name text;
+  made integer := 0;
+begin
+  for month in
+    select date_trunc('month', now() at time zone 'UTC') at time zone 'UTC' + make_interval(months => n)
+    from generate_series(-1, months) as n
+  loop
+    name := 'message_events_' || to_char(month at time zone 'UTC', 'YYYY_MM');
+    continue when to_regclass(name) is not null;
+    begin
+      execute format('create table %I partition of message_events for values from (%L) to (%L)',
+        name, month, (month at time zone 'UTC' + interval '1 month') at time zone 'UTC');
+      execute format('alter table %I enable row level security', name);
+      execute format('alter table %I force row level security', name);
+      execute format('create policy owner_sees_all on %I to %I using (true) with check (true)', name, current_user);
+      made := made + 1;
+    exception when check_violation or duplicate_table then
+      null;
+    end;
+  end loop;
+  return made;
+end
+$$;
+revoke all on function make_event_partitions(integer) from public;
+grant execute on function make_event_partitions(integer) to outreach_worker;
+set local timezone = 'UTC';
+select make_event_partitions(3);
+-- Rows are reached through the parent only, whose policies bind; a partition itself shows nothing.
+alter table message_events_default enable row level security;
+alter table message_events_default force row level security;
+create policy owner_sees_all on message_events_default to current_user using (true) with check (true);
+
+-- Events that belong to nobody we know, with the reason; adopted when their message becomes known.
+create table unmatched_events (
+  id uuid primary key default new_id(),
+  provider text not null,
+  provider_event_id text not null,
+  reason text not null,
+  payload jsonb not null,
+  delivery_id uuid,
+  received_at timestamptz not null default now(),
+  adopted_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  unique (provider, provider_event_id)
+);
+create index unmatched_events_open on unmatched_events (received_at) where adopted_at is null;
+alter table unmatched_events enable row level security;
+alter table unmatched_events force row level security;
+create policy owner_sees_all on unmatched_events to current_user using (true) with check (true);
+create policy reader_sees_all on unmatched_events for select to outreach_readonly using (true);
+create policy worker_keeps on unmatched_events to outreach_worker using (true) with check (true);
+grant select on unmatched_events to outreach_readonly;
+grant select, insert, update on unmatched_events to outreach_worker;
+
+-- Whose message is it? Over all tenants, because a body may speak of many: by our own ids where an event
+-- has them, else by the provider's id. One row for each reference that is known; a reference may be given
+-- several times with different provider ids.
+create function resolve_messages(refs integer[], tenant_ids uuid[], message_ids uuid[], provider_ids text[])
+returns table (ref integer, tenant_id uuid, message_id uuid, enrollment_id uuid)
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select r.ref, m.tenant_id, m.id, m.enrollment_id
+  from unnest(refs, tenant_ids, message_ids, provider_ids) as r (ref, tenant_id, message_id, provider_id)
+  join outbound_messages m on m.tenant_id = r.tenant_id and m.id = r.message_id
+  union all
+  select r.ref, m.tenant_id, m.id, m.enrollment_id
+  from unnest(refs, tenant_ids, message_ids, provider_ids) as r (ref, tenant_id, message_id, provider_id)
+  join outbound_messages m on m.provider_message_id = r.provider_id
+  where r.message_id is null
+$$;
+
+-- The tenant that a message really belongs to, for an event that names another. Rare, so no index of its own.
+create function tenants_of_messages(message_ids uuid[]) returns table (message_id uuid, tenant_id uuid)
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select m.id, m.tenant_id
+  from unnest(message_ids) as r (id)
+  cross join tenants t
+  join outbound_messages m on m.tenant_id = t.id and m.id = r.id
+$$;
+revoke all on function resolve_messages(integer[], uuid[], uuid[], text[]), tenants_of_messages(uuid[]) from public;
+grant execute on function resolve_messages(integer[], uuid[], uuid[], text[]), tenants_of_messages(uuid[]) to outreach_worker;
