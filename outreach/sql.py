@@ -31,9 +31,8 @@ def parse(text: str) -> dict[str, LiteralString]:
     for name, body in zip(parts[1::2], parts[2::2], strict=True):
         assert name not in statements, f"two statements are called {name}"
         lines = [line for line in body.strip().splitlines() if not line.startswith("--")]
-        statement = "\n".join(lines).strip().rstrip(";")
         # The project answers for what is in its own files, which is what LiteralString asks.
-        statements[name] = cast(LiteralString, statement)
+        statements[name] = cast(LiteralString, "\n".join(lines).strip().rstrip(";"))
     return statements
 
 

@@ -1,8 +1,8 @@
 """The five ways in which Outreach says no, and nothing else.
 
     OutreachError
-    ├── Invalid(problems)                     the caller's data; each problem has a path and a sentence
-    ├── NotFound(kind, key)                   no such thing, or another tenant's: the two look the same
+    ├── Invalid(problems)                     the caller's data; each problem: a path, a sentence
+    ├── NotFound(kind, key)                   no such thing, or another tenant's
     ├── Conflict(kind, key, expected, actual) an illegal move, or a stale version
     ├── Refused(rule, subject)                policy says no: unverified sender, no postal address
     └── Unavailable(what, retry_after_seconds) a service is away; the same call may succeed later

@@ -1,0 +1,180 @@
+"""Sliding windows of sends, held exactly, at the price of a few per cent.
+
+A window is counted in sub-buckets of a sixtieth of its length. A token taken in bucket *b* stays
+live while the current bucket is less than `live_buckets` later: 60 for the window itself, one
+because the present bucket has only begun, and as many more as a granted request may take to leave
+(`START_SECONDS_MAX`), so that the limit holds in the provider's time too. Hence 63 for a minute.
+A message takes a token in every window of every scope, or none at all.
+
+Counters are sparse: two arrays, bucket numbers (seconds since the epoch // bucket length, rising)
+and tokens taken in each.
+
+Source: the brute-force oracle of tests/core/test_limits.py: 0 windows over the limit in any position.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+SUB_BUCKETS = 60
+START_SECONDS_MAX = 2.0  # a request that has not begun this long after its grant is not sent
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+WINDOWS = (MINUTE, HOUR, DAY)
+
+
+class Scope(StrEnum):
+    """What a limit is for; also the order in which the binding one is named."""
+
+    SENDER = "sender"
+    TENANT = "tenant"
+    DOMAIN = "domain"
+    INSTALLATION = "installation"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The caps of one scope: None is no cap at all."""
+
+    per_minute: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    concurrent: int | None = None
+
+    def windows(self) -> Iterable[tuple[int, int]]:
+        """(window in seconds, cap), shortest first."""
+        for window, cap in zip(
+            WINDOWS, (self.per_minute, self.per_hour, self.per_day), strict=True
+        ):
+            if cap is not None:
+                yield window, cap
+
+
+DEFAULTS: Mapping[Scope, Limits] = {
+    Scope.SENDER: Limits(per_minute=20, per_hour=1_000),
+    Scope.TENANT: Limits(per_hour=5_000),
+    Scope.DOMAIN: Limits(per_hour=200),
+    Scope.INSTALLATION: Limits(per_hour=20_000),
+}
+
+REASONS: Mapping[tuple[Scope, int], str] = {
+    (Scope.SENDER, MINUTE): "limit_minute",
+    (Scope.SENDER, HOUR): "limit_hour",
+    (Scope.SENDER, DAY): "limit_day",
+    **{(Scope.TENANT, window): "limit_tenant" for window in WINDOWS},
+    **{(Scope.DOMAIN, window): "limit_domain" for window in WINDOWS},
+    **{(Scope.INSTALLATION, window): "limit_installation" for window in WINDOWS},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a tenant or the operator has set for a scope; None falls back to the next wider word."""
+
+    per_minute: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    concurrent: int | None = None
+    is_off: bool = False
+
+
+def effective(scope: Scope, *overrides: Override | None) -> Limits:
+    """The limits in force, the most particular override first; `is_off` lifts every window."""
+    given = [override for override in overrides if override is not None]
+    concurrent = next((o.concurrent for o in given if o.concurrent is not None), None)
+    if any(override.is_off for override in given[:1]) or (
+        given and not _says(given[0]) and any(o.is_off for o in given)
+    ):
+        return Limits(concurrent=concurrent)
+    default = DEFAULTS[scope]
+
+    def first(name: str) -> int | None:
+        values = (getattr(override, name) for override in given)
+        return next((value for value in values if value is not None), getattr(default, name))
+
+    return Limits(
+        first("per_minute"),
+        first("per_hour"),
+        first("per_day"),
+        concurrent if concurrent is not None else default.concurrent,
+    )
+
+
+def _says(override: Override) -> bool:
+    caps = (override.per_minute, override.per_hour, override.per_day)
+    return override.is_off or any(cap is not None for cap in caps)
+
+
+def bucket_seconds(window_seconds: int) -> int:
+    """The length of a sub-bucket: 1, 60 and 1,440 seconds for the three windows."""
+    return window_seconds // SUB_BUCKETS
+
+
+def bucket_of(at: datetime, window_seconds: int) -> int:
+    """The number of the sub-bucket that a moment lies in; fits 32 bits until 2038 and beyond."""
+    return math.floor(at.timestamp()) // bucket_seconds(window_seconds)
+
+
+def live_buckets(window_seconds: int) -> int:
+    """For how many buckets, its own included, a token stays taken."""
+    return SUB_BUCKETS + 1 + math.ceil(START_SECONDS_MAX / bucket_seconds(window_seconds))
+
+
+def expired_bucket(at: datetime, window_seconds: int) -> int:
+    """The newest bucket that no longer counts at a moment."""
+    return bucket_of(at, window_seconds) - live_buckets(window_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Tokens taken, by rising bucket number."""
+
+    bucket_at: tuple[int, ...] = ()
+    bucket_used: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, bucket_at: Sequence[int] | None, bucket_used: Sequence[int] | None) -> Counter:
+        """From the two arrays of a row, or an empty one."""
+        return cls(tuple(bucket_at or ()), tuple(bucket_used or ()))
+
+    def live(self, at: datetime, window_seconds: int) -> int:
+        """Tokens that still count at a moment."""
+        since = expired_bucket(at, window_seconds)
+        pairs = zip(self.bucket_at, self.bucket_used, strict=True)
+        return sum(used for bucket, used in pairs if bucket > since)
+
+    def taking(self, count: int, at: datetime, window_seconds: int) -> Counter:
+        """The counter after `count` more tokens (fewer, when negative); dead buckets are dropped."""
+        since = expired_bucket(at, window_seconds)
+        bucket = bucket_of(at, window_seconds)
+        pairs = zip(self.bucket_at, self.bucket_used, strict=True)
+        live = {number: used for number, used in pairs if number > since}
+        live[bucket] = max(live.get(bucket, 0) + count, 0)
+        kept = sorted((number, used) for number, used in live.items() if used)
+        return Counter(tuple(n for n, _ in kept), tuple(u for _, u in kept))
+
+    def free_at(self, cap: int, at: datetime, window_seconds: int, *, wanted: int = 1) -> datetime:
+        """The first moment at which `wanted` tokens are free, if nobody takes one before.
+
+        With a cap under `wanted` that never comes; the answer is then a whole window away.
+        """
+        excess = self.live(at, window_seconds) + wanted - cap
+        if excess <= 0:
+            return at
+        since = expired_bucket(at, window_seconds)
+        for bucket, used in zip(self.bucket_at, self.bucket_used, strict=True):
+            if bucket > since:
+                excess -= used
+                if excess <= 0:
+                    return dies_at(bucket, window_seconds)
+        return datetime.fromtimestamp(at.timestamp() + window_seconds, UTC)
+
+
+def dies_at(bucket: int, window_seconds: int) -> datetime:
+    """When the tokens of a bucket stop counting."""
+    first_free = bucket + live_buckets(window_seconds)
+    return datetime.fromtimestamp(first_free * bucket_seconds(window_seconds), UTC)

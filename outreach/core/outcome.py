@@ -1,0 +1,124 @@
+"""What one request to a provider can come to, and what follows from it.
+
+Default-deny: only what the provider certainly did not accept is a refusal, only what it certainly
+did accept is a yes, and everything else is *unknown*, which is never sent again by itself.
+
+Source: the table of outcomes in the README; RFC 9110 for the codes; SendGrid's error page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from outreach.core.states import AttemptOutcome
+
+COUNTED_ATTEMPTS_MAX = 6  # then the message fails
+FIRST_RETRY_SECONDS = 20 * 60
+LATER_SECONDS_MIN = 1.0
+LATER_SECONDS_MAX = 3600.0  # a provider that asks for longer is asked again after an hour
+
+
+class Because(Enum):
+    """Why a request was refused: it decides who has to wait."""
+
+    MESSAGE = "provider_refused"  # this message can never be accepted
+    ACCOUNT = "provider_paused"  # the key or the quota: nobody can send
+    SENDER = "sender_paused"  # the sender identity: nobody can send as it
+    LATER = "provider_later"  # come back at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider has it."""
+
+    provider_message_id: str | None
+    http_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The provider certainly does not have it."""
+
+    because: Because
+    http_status: int
+    detail: str
+    retry_at: datetime | None = None  # only with Because.LATER, as asked, not yet clamped
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """It never left whole: no connection, an unfinished request, or not begun in time."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It may have been accepted, and nobody has said so."""
+
+    detail: str
+    http_status: int | None = None
+
+
+Outcome = Accepted | Rejected | NotSent | Unknown
+
+_REFUSALS = frozenset({400, 404, 405, 406, 413, 415, 422, 451})
+
+
+def classify(
+    status: int,
+    provider_message_id: str | None,
+    detail: str,
+    *,
+    retry_at: datetime | None = None,
+    is_sandbox: bool = False,
+) -> Outcome:
+    """The outcome of an answered request."""
+    if status == 202 or (status == 200 and is_sandbox):
+        return Accepted(provider_message_id, status)
+    if status in _REFUSALS:
+        return Rejected(Because.MESSAGE, status, detail)
+    if status == 401:
+        return Rejected(Because.ACCOUNT, status, detail)
+    if status == 403:
+        return Rejected(Because.SENDER, status, detail)
+    if status == 429:
+        return Rejected(Because.LATER, status, detail, retry_at)
+    return Unknown(detail, status)
+
+
+def attempt_outcome(outcome: Outcome) -> AttemptOutcome:
+    """The word for it in `send_attempts`."""
+    match outcome:
+        case Accepted():
+            return AttemptOutcome.ACCEPTED
+        case Rejected():
+            return AttemptOutcome.REJECTED
+        case NotSent():
+            return AttemptOutcome.NOT_SENT
+        case Unknown():
+            return AttemptOutcome.UNKNOWN
+
+
+def counts(outcome: Outcome) -> bool:
+    """Whether it counts towards giving the message up: only a refusal of this message now."""
+    return isinstance(outcome, Rejected) and outcome.because in (Because.LATER, Because.MESSAGE)
+
+
+def retry_at(outcome: Rejected | NotSent, counted_attempts: int, now: datetime) -> datetime:
+    """When a message that was not accepted is due again.
+
+    A definite refusal waits 20 minutes, twice as long each time; what the provider asks for itself
+    is honoured within bounds; what never left is due at once, since nothing was wrong with it.
+    """
+    if isinstance(outcome, NotSent):
+        return now + timedelta(seconds=1)
+    if outcome.because is Because.LATER and outcome.retry_at is not None:
+        asked = (outcome.retry_at - now).total_seconds()
+        return now + timedelta(seconds=min(max(asked, LATER_SECONDS_MIN), LATER_SECONDS_MAX))
+    if outcome.because is Because.LATER:
+        doubled = FIRST_RETRY_SECONDS * 2 ** max(counted_attempts - 1, 0)
+        return now + timedelta(seconds=doubled)
+    return now + timedelta(seconds=FIRST_RETRY_SECONDS)
