@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -31,8 +31,7 @@ def parse(text: str) -> dict[str, LiteralString]:
     for name, body in zip(parts[1::2], parts[2::2], strict=True):
         assert name not in statements, f"two statements are called {name}"
         lines = [line for line in body.strip().splitlines() if not line.startswith("--")]
-        # The project answers for what is in its own files, which is what LiteralString asks.
-        statements[name] = cast(LiteralString, "\n".join(lines).strip().rstrip(";"))
+        statements[name] = "\n".join(lines).strip().rstrip(";")
     return statements
 
 

@@ -9,7 +9,7 @@ A message takes a token in every window of every scope, or none at all.
 Counters are sparse: two arrays, bucket numbers (seconds since the epoch // bucket length, rising)
 and tokens taken in each.
 
-Source: the brute-force oracle of tests/core/test_limits.py: 0 windows over the limit in any position.
+Source: the brute-force oracle of tests/core/test_limits.py, which finds no window over its limit.
 """
 
 from __future__ import annotations
@@ -83,30 +83,26 @@ class Override:
 
 
 def effective(scope: Scope, *overrides: Override | None) -> Limits:
-    """The limits in force, the most particular override first; `is_off` lifts every window."""
+    """The limits in force: for each window the first override that speaks of it, else the default.
+
+    Overrides come the most particular first. `is_off` speaks of every window (day cap included) and
+    lifts it; it does not lift `concurrent`, which paces and is no window.
+    """
     given = [override for override in overrides if override is not None]
-    concurrent = next((o.concurrent for o in given if o.concurrent is not None), None)
-    if any(override.is_off for override in given[:1]) or (
-        given and not _says(given[0]) and any(o.is_off for o in given)
-    ):
-        return Limits(concurrent=concurrent)
     default = DEFAULTS[scope]
 
-    def first(name: str) -> int | None:
-        values = (getattr(override, name) for override in given)
-        return next((value for value in values if value is not None), getattr(default, name))
+    def cap(values: Iterable[tuple[int | None, bool]], fallback: int | None) -> int | None:
+        for value, is_off in values:
+            if value is not None or is_off:
+                return value
+        return fallback
 
     return Limits(
-        first("per_minute"),
-        first("per_hour"),
-        first("per_day"),
-        concurrent if concurrent is not None else default.concurrent,
+        cap(((o.per_minute, o.is_off) for o in given), default.per_minute),
+        cap(((o.per_hour, o.is_off) for o in given), default.per_hour),
+        cap(((o.per_day, o.is_off) for o in given), default.per_day),
+        cap(((o.concurrent, False) for o in given), default.concurrent),
     )
-
-
-def _says(override: Override) -> bool:
-    caps = (override.per_minute, override.per_hour, override.per_day)
-    return override.is_off or any(cap is not None for cap in caps)
 
 
 def bucket_seconds(window_seconds: int) -> int:
@@ -148,7 +144,7 @@ class Counter:
         return sum(used for bucket, used in pairs if bucket > since)
 
     def taking(self, count: int, at: datetime, window_seconds: int) -> Counter:
-        """The counter after `count` more tokens (fewer, when negative); dead buckets are dropped."""
+        """The counter after `count` more tokens (negative: fewer); dead buckets are dropped."""
         since = expired_bucket(at, window_seconds)
         bucket = bucket_of(at, window_seconds)
         pairs = zip(self.bucket_at, self.bucket_used, strict=True)
