@@ -28,6 +28,7 @@ class Role(StrEnum):
 
     APP = "outreach_app"  # people's acts: CLI, API, console
     WORKER = "outreach_worker"  # sends, timers, webhooks
+    OPERATOR = "outreach_operator"  # tenants, keys and the installation, over all tenants
     READONLY = "outreach_readonly"
 
 
