@@ -13,16 +13,17 @@ begin
     exception when duplicate_object or unique_violation then
       null;  -- another database of this cluster, or another migrator at this moment, made it
     end;
-    if not pg_has_role(current_user, name, 'member') or not exists (
-      select from pg_auth_members m
-      where m.roleid = name::regrole and m.member = current_user::regrole
-    ) then
-      begin
-        execute format('grant %I to %I', name, current_user);
-      exception when unique_violation then
+    -- Always asked: since PostgreSQL 16 a creator may hand the role on but not act as it.
+    begin
+      execute format('grant %I to %I', name, current_user);
+    exception
+      when unique_violation then
         null;
-      end;
-    end if;
+      when insufficient_privilege then  -- somebody else's role: fine, if we were made a member
+        if not pg_has_role(current_user, name, 'member') then
+          raise;
+        end if;
+    end;
   end loop;
 end
 $$;
