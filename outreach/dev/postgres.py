@@ -109,9 +109,10 @@ class LocalPostgres:
         self._lease = None
         self._is_owner = False
 
-    def conninfo(self, database: str = "postgres") -> str:
-        """How psycopg connects to a database of this server, as its superuser."""
-        return f"postgresql://postgres@/{quote(database)}?host={quote(str(self.place.run))}"
+    def conninfo(self, database: str = "postgres", *, user: str = "postgres") -> str:
+        """How psycopg connects to a database of this server, by default as its superuser."""
+        host = quote(str(self.place.run))
+        return f"postgresql://{quote(user)}@/{quote(database)}?host={host}"
 
     def __enter__(self) -> LocalPostgres:
         return self.start()

@@ -59,13 +59,32 @@ def find_programs() -> Path:
         if has_programs(Path(named)):
             return Path(named).absolute()
         raise Unavailable(f"{BIN_VARIABLE} names {named}, which lacks one of {', '.join(NEEDED)}.")
-    found = next(filter(has_programs, _candidates()), None)
+    found = wheel_programs() or next(machine_programs(), None)
     if found is None:
         raise Unavailable(
             "No PostgreSQL server programs were found. Install the wheel (pip install "
             f"'outreach[local]'), name their folder in {BIN_VARIABLE}, or set DATABASE_URL."
         )
     return found
+
+
+def wheel_programs() -> Path | None:
+    """The programs in the installed wheel, without importing it."""
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "pginstall" / "bin"
+    return folder if has_programs(folder) else None
+
+
+def machine_programs() -> Iterator[Path]:
+    """The programs on this machine: on PATH first, then of each known place the newest first."""
+    folders = []
+    if on_path := shutil.which("postgres"):
+        folders.append(Path(on_path).resolve().parent)
+    for pattern in MACHINE_FOLDERS:
+        folders += sorted(Path("/").glob(pattern), key=_numbers, reverse=True)
+    return filter(has_programs, folders)
 
 
 def has_programs(folder: Path) -> bool:
@@ -148,16 +167,6 @@ def _copy(package: Path, target: Path) -> None:
         draft.rename(target / "site")
     except OSError:  # another process was first, with the same files
         shutil.rmtree(draft)
-
-
-def _candidates() -> Iterator[Path]:
-    spec = importlib.util.find_spec(WHEEL)
-    if spec is not None and spec.origin is not None:
-        yield Path(spec.origin).parent / "pginstall" / "bin"
-    if on_path := shutil.which("postgres"):
-        yield Path(on_path).resolve().parent
-    for pattern in MACHINE_FOLDERS:
-        yield from sorted(Path("/").glob(pattern), key=_numbers, reverse=True)
 
 
 def _numbers(path: Path) -> list[int]:

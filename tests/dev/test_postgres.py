@@ -19,13 +19,12 @@ from outreach.core.errors import Unavailable
 from outreach.dev import postgres_programs
 from outreach.dev.postgres import FAST_SETTINGS, LocalPostgres
 from outreach.dev.postgres_place import FOLDER_BYTES_MAX
-from outreach.dev.postgres_programs import Account, find_programs, has_programs, programs_for
+from outreach.dev.postgres_programs import Account, find_programs, machine_programs, programs_for
 
 AS_ROOT = os.geteuid() == 0
 PROC = Path("/proc")
-SYSTEM = sorted(filter(has_programs, Path("/").glob("usr/lib/postgresql/*/bin")))
 FIRST = find_programs()
-PROGRAMS = {path.parent.name: path for path in [FIRST, *SYSTEM[-1:]]}
+PROGRAMS = {path.parent.name: path for path in [FIRST, next(machine_programs(), FIRST)]}
 
 # Starts (as an account, if one is given), says `started`, owner or not, and stays until told.
 CHILD = """
