@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from outreach.core.errors import Invalid, Problem
+from outreach.core.plan_fields import Weekday
 from outreach.core.plan_json import read_document
 from outreach.core.plan_model import (
     STOP,
@@ -21,7 +22,6 @@ from outreach.core.plan_model import (
     Transition,
     Trigger,
     Variant,
-    Weekday,
 )
 from outreach.core.plan_problems import examine
 

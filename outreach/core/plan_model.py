@@ -9,36 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Annotated, Any, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    StrictBool,
-    StrictInt,
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from outreach.core.duration import Duration
+from outreach.core.plan_fields import (
+    BodyField,
+    CalendarField,
+    ClockField,
+    DaysField,
+    DurationField,
+    IdField,
+    SubjectField,
+    Weekday,
+    ZoneField,
 )
-
-from outreach.core.duration import Duration, parse_duration
 
 STOP = "stop"
 NODES_MAX = 200
 VARIANTS_MAX = 20
-SUBJECT_LENGTH_MAX = 500
-BODY_LENGTH_MAX = 100_000
-DAY_MINUTES = 24 * 60
-
-_CLOCK = re.compile(r"(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)")
-_COUNTRY = re.compile(r"[A-Z]{2}")
-_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 class Trigger(StrEnum):
@@ -70,102 +64,6 @@ WAIT_DEFAULTS: dict[Trigger, Duration] = {
     Trigger.NO_CLICK: Duration(seconds=24 * 3600),
     Trigger.NO_REPLY: Duration(seconds=72 * 3600),
 }
-
-
-class Weekday(StrEnum):
-    """Days in the order of `datetime.weekday()`."""
-
-    MON = "mon"
-    TUE = "tue"
-    WED = "wed"
-    THU = "thu"
-    FRI = "fri"
-    SAT = "sat"
-    SUN = "sun"
-
-
-def _read_duration(value: object) -> Duration:
-    if isinstance(value, Duration):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("A duration is text such as P3D, PT72H or P1DT12H.")
-    return parse_duration(value)
-
-
-def _read_clock(value: object) -> int:
-    match = _CLOCK.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(
-            'A clock time is text from "00:00" to "24:00" with two digits each, such as "08:30".'
-        )
-    return int(match[1]) * 60 + int(match[2]) if match[1] else DAY_MINUTES
-
-
-def _write_clock(minute: int) -> str:
-    return f"{minute // 60:02d}:{minute % 60:02d}"
-
-
-def _read_zone(value: object) -> str:
-    if not isinstance(value, str) or value not in available_timezones():
-        raise ValueError(
-            f"{_shown(value)} is not a time zone of the IANA database, such as America/New_York."
-        )
-    return value
-
-
-def _read_id(value: object) -> str:
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise ValueError(
-            "An id is 1 to 64 letters, digits, dots, dashes and underscores, "
-            f"beginning with a letter, digit or underscore; not {_shown(value)}."
-        )
-    return value
-
-
-def _read_days(value: object) -> object:
-    """In the order of the week and each once, so that equal weeks have equal hashes."""
-    if isinstance(value, list | tuple) and all(day in tuple(Weekday) for day in value):
-        return [day for day in Weekday if day in value]
-    return value
-
-
-def _read_calendar(value: object) -> str:
-    if not isinstance(value, str) or not _calendar_exists(value):
-        raise ValueError(
-            f"{_shown(value)} is not a holiday calendar; write a country such as US, "
-            "or a country and a part of it such as DE-BY."
-        )
-    return value
-
-
-@lru_cache(maxsize=256)
-def _calendar_exists(name: str) -> bool:
-    import holidays  # heavy, and most plans name no calendar
-
-    country, dash, part = name.partition("-")
-    if not _COUNTRY.fullmatch(country) or (dash and not part):
-        return False
-    try:
-        holidays.country_holidays(country, subdiv=part or None)
-    except NotImplementedError:
-        return False
-    return True
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _text(read: Callable[[object], object]) -> BeforeValidator:
-    return BeforeValidator(read)
-
-
-DurationField = Annotated[Duration, _text(_read_duration), PlainSerializer(str, return_type=str)]
-ClockField = Annotated[int, _text(_read_clock), PlainSerializer(_write_clock, return_type=str)]
-IdField = Annotated[str, _text(_read_id)]
-SubjectField = Annotated[str, Field(max_length=SUBJECT_LENGTH_MAX)]
-BodyField = Annotated[str, Field(max_length=BODY_LENGTH_MAX)]
 
 
 class Model(BaseModel):
@@ -257,11 +155,11 @@ class QuietHours(Model):
 class SendWindow(Model):
     """Days and hours in which messages go out; half-open, within one day."""
 
-    days: Annotated[tuple[Weekday, ...], Field(min_length=1), _text(_read_days)] = tuple(Weekday)
+    days: DaysField = tuple(Weekday)
     start: ClockField
     end: ClockField
     zone: Literal["contact", "plan"] = "contact"
-    skip_holidays: Annotated[str, _text(_read_calendar)] | None = None
+    skip_holidays: CalendarField | None = None
 
     @property
     def start_minute(self) -> int:
@@ -278,7 +176,7 @@ class Plan(Model):
     """A graph of messages and waits, with the hours in which it may write."""
 
     version: Literal["1.0"]
-    timezone: Annotated[str, _text(_read_zone)]
+    timezone: ZoneField
     quiet_hours: QuietHours | None = None
     send_window: SendWindow | None = None
     start_node_id: str

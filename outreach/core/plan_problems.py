@@ -1,8 +1,8 @@
 """Everything that can be wrong with a plan, found in one pass and said in words.
 
-The models judge each field; the rules here judge what fields say together: a node's parts, the
-graph, the hours. The rules read the JSON, not the models, so that one bad duration does not hide an
-unknown target three nodes further on; they step over what the models have already reported.
+The models judge each field, `plan_rules` what fields say together, `plan_graph` where the plan can
+go. All of them read the JSON, so that one bad duration does not hide an unknown target three nodes
+further on; rules step over what the models have already reported.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from outreach.core.plan_graph import check_graph
 from outreach.core.plan_json import Document
 from outreach.core.plan_model import Plan
+from outreach.core.plan_rules import check_hours, check_nodes
 
 
 def examine(document: Document) -> Plan | None:
     """The plan, or None with every problem added to the document."""
     plan = _modelled(document)
+    check_hours(document)
+    check_nodes(document)
+    check_graph(document)
     return None if document.found else plan
 
 
@@ -79,7 +84,9 @@ def _sentence(detail: ErrorDetails) -> str:
         case "too_short" | "string_too_short":
             return "This must not be empty."
         case "too_long":
-            return f"There are more than {context['max_length']} of these."
+            return (
+                f"There are {context['actual_length']} of these; at most {context['max_length']}."
+            )
         case "string_too_long":
             return f"This is longer than {context['max_length']:,} characters."
         case "greater_than_equal":
