@@ -4,6 +4,8 @@ drop function if exists tenants_due(integer);
 drop view if exists send_decisions;
 drop table if exists incidents, send_holds, send_refusals, rate_limit_counters, send_rate_limits, send_attempts,
   outbound_messages, scheduled_actions;
+drop function if exists expired_bucket(timestamptz, integer);
+drop function if exists cap_in_force(integer, boolean, integer, boolean, integer);
 drop function if exists live_tokens(integer[], integer[], integer);
 drop function if exists guard_attempt();
 drop function if exists guard_message();

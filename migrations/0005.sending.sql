@@ -205,6 +205,23 @@ as $$
   where b.at > since
 $$;
 
+-- The newest sub-bucket of a window that no longer counts at a moment. Twin of core/limits.py.
+create function expired_bucket(at timestamptz, window_seconds integer) returns integer
+language sql immutable parallel safe
+as $$
+  select floor(extract(epoch from at))::integer / (window_seconds / 60) - case window_seconds when 60 then 63 else 62 end
+$$;
+
+-- The cap of one window: the first of a particular and a general word that speaks of it, else the
+-- default; `off` speaks of every window. No cap is the largest integer. Twin of core/limits.py `effective`.
+create function cap_in_force(own integer, own_is_off boolean, general integer, general_is_off boolean, fallback integer)
+returns integer
+language sql immutable parallel safe
+as $$
+  select coalesce(own, case when own_is_off then 2147483647 end, general, case when general_is_off then 2147483647 end,
+    fallback, 2147483647)
+$$;
+
 -- A no for one action: one row for each refusal and for each change of the reason for a hold.
 create table send_refusals (
   tenant_id uuid not null,
