@@ -210,8 +210,6 @@ def _read_marks(session: Connection[Any]) -> _Marks:
 
 def _reconcile(session: Connection[Any], backend: Any, files: Sequence[Any]) -> _Marks:
     """Make both records say the truth again after a kill between them; raises Conflict on edits."""
-    session.execute(MARKS)
-    session.execute(MARKS_READERS)
     marks = _read_marks(session)
     if edited := _edited(files, marks):
         raise Conflict(
@@ -243,6 +241,8 @@ def _session(conninfo: str) -> Iterator[Connection[Any]]:
             _wait_until(deadline, "Another migration is running on this database.")
         while session.execute(SQL["end_orphans"], {"application": APPLICATION}).fetchall():
             _wait_until(deadline, "A migration that was killed does not end.")
+        session.execute(MARKS)
+        session.execute(MARKS_READERS)
         yield session
 
 
