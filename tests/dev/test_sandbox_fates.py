@@ -8,7 +8,7 @@ from outreach.dev.sandbox.events import Mail, body_of, event_bytes, event_of, li
 from outreach.dev.sandbox.fates import Fate, Happening, Suppressed, fate_of
 from tests.dev.sandbox_support import mail_to
 
-ADDRESSES = [f"person{n}@cust.example" for n in range(2_000)]
+ADDRESSES = [f"person{n}@cust.example" for n in range(1_000)]
 RATES = FateRates()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -64,7 +64,7 @@ async def test_it_says_when_it_is_ready_and_stops_cleanly(number: signal.Signals
     [("reset", aiohttp.ClientOSError), ("close", aiohttp.ServerDisconnectedError)],
 )
 async def test_connections_end_as_ordered_on_the_fast_event_loop_too(
-    act: str, broken: Callable[..., Exception]
+    act: str, broken: type[aiohttp.ClientError]
 ) -> None:
     async with running() as (_, url, _), aiohttp.ClientSession(url, headers=HEADERS) as client:
         async with client.post("/sandbox/faults", json={"act": act, "when": "after_accept"}) as ok:

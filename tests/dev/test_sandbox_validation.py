@@ -3,10 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from outreach.dev.sandbox import SandboxSettings
+from outreach.dev.sandbox.app import Sandbox
 from outreach.dev.sandbox.validation import problems_of, recipients_of
-from tests.dev.sandbox_support import mail_to
+from outreach.dev.sandbox.wire import Answer, Request
+from tests.dev.sandbox_support import HEADERS, SEND, mail_to
 
 NOW = 1_764_000_000.0
 Change = Callable[[dict[str, Any]], object]
@@ -74,6 +80,12 @@ CASES: list[tuple[str, Change, Change, str | None]] = [
         put(reply_to_list=[{"email": "a@b.example"}]),
         "reply_to",
     ),
+    (
+        "reply_to_list",
+        lambda mail: mail.update(reply_to_list=[mail.pop("reply_to")]),
+        lambda mail: mail.update(reply_to_list=[{"email": mail.pop("reply_to")["email"][5:]}]),
+        "reply_to_list.0",
+    ),
     ("send_at", put(send_at=int(NOW) + 72 * 3600), put(send_at=int(NOW) + 72 * 3600 + 1), "send"),
     ("send_at in ms", put(send_at=int(NOW)), put(send_at=int(NOW) * 1000), "send_at"),
     ("send_at past", put(send_at=1), put(send_at="1"), "send_at"),
@@ -129,3 +141,45 @@ def test_a_field_of_the_wrong_kind_is_refused_without_a_crash(key: str, value: A
     mail[key] = value
     assert problems_of(mail, NOW)
     recipients_of(mail)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["to", "email", "enable", "value", "type"]), inner)
+    ),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from(
+    [
+        "from",
+        "reply_to",
+        "reply_to_list",
+        "personalizations",
+        "content",
+        "headers",
+        "categories",
+        "custom_args",
+        "subject",
+        "send_at",
+        "template_id",
+        "mail_settings",
+        "tracking_settings",
+    ]
+)
+INNER = st.sampled_from(["to", "cc", "bcc", "subject", "headers", "custom_args", "send_at"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(FIELDS, JSON, max_size=3), st.dictionaries(INNER, JSON, max_size=2))
+def test_any_json_at_all_is_answered(outer: dict[str, Any], inner: dict[str, Any]) -> None:
+    mail = mail_to()
+    person(mail).update(inner)
+    mail.update(outer)
+    sandbox = Sandbox(SandboxSettings("http://127.0.0.1:9/"))
+    headers = {"authorization": HEADERS["Authorization"], "content-type": "application/json"}
+    answer = sandbox.handle(Request("POST", SEND, "", headers, orjson.dumps(mail), 1.0, NOW))
+    assert isinstance(answer, Answer)
+    assert answer.status in (200, 202, 400)
+    assert sandbox.ledger.accepted_total == (answer.status == 202)

@@ -150,6 +150,13 @@ def _reply_to(mail: dict[str, Any]) -> Iterator[Problem]:
         yield problem("reply_to and reply_to_list are mutually exclusive.", "reply_to")
     if "reply_to" in mail:
         yield from _address(mail["reply_to"], "reply_to.email")
+    if "reply_to_list" in mail:
+        people = mail["reply_to_list"]
+        if not isinstance(people, list) or not 0 < len(people) <= RECIPIENTS_MAX:
+            yield problem("The reply_to_list must have 1 to 1000 addresses.", "reply_to_list")
+            return
+        for at, person in enumerate(people):
+            yield from _address(person, f"reply_to_list.{at}.email")
 
 
 def _subject(mail: dict[str, Any]) -> Iterator[Problem]:

@@ -19,6 +19,8 @@ from outreach.dev.sandbox.fates import Step
 from outreach.dev.sandbox.settings import POST_BYTES_MAX, SandboxSettings
 from outreach.dev.sandbox.signing import Signing, SigningKey
 
+_POSTS_AHEAD = 4
+
 
 class Post:
     """One body on its way."""
@@ -48,6 +50,7 @@ class WebhookSender:
         self._heap: list[tuple[float, int, Mail, Step]] = []
         self._order = 0
         self._under_way: set[Post] = set()
+        self._events_under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(settings.posts_max)
         self._running = asyncio.Event()
@@ -59,7 +62,7 @@ class WebhookSender:
     @property
     def pending(self) -> int:
         """Events that the webhook has not yet taken."""
-        return len(self._heap) + sum(post.events for post in self._under_way)
+        return len(self._heap) + self._events_under_way
 
     @property
     def paused(self) -> bool:
@@ -84,7 +87,7 @@ class WebhookSender:
         """Put the events of a mail in line; without a webhook address there are none."""
         if self.url is None:
             return
-        if len(self._heap) >= self._settings.pending_max:
+        if self.pending >= self._settings.pending_max:
             self.discarded += sum(len(step.posted_after) for step in steps)
             return
         now = time.monotonic()
@@ -155,14 +158,26 @@ class WebhookSender:
             self._news.clear()
             await self._until_due()
             await asyncio.sleep(self._settings.batch_seconds)
-            if not self._running.is_set():
-                continue
-            due: list[tuple[Mail, Step]] = []
-            now = time.monotonic()
-            while self._heap and self._heap[0][0] <= now:
-                _, _, mail, step = heapq.heappop(self._heap)
-                due.append((mail, step))
-            self._launch(due)
+            while self._has_room() and (due := self._due()):
+                self._launch(due)
+                # Between bodies others get their turn: mail must not wait for events.
+                await asyncio.sleep(0)
+
+    def _has_room(self) -> bool:
+        """Whether more bodies may be made: beyond a few, events wait as what they are, smaller."""
+        ahead = len(self._under_way) < _POSTS_AHEAD * self._settings.posts_max
+        return ahead and self._running.is_set()
+
+    def _due(self) -> list[tuple[Mail, Step]]:
+        """Take at most one body's worth of the events that are due."""
+        due: list[tuple[Mail, Step]] = []
+        now = time.monotonic()
+        while self._heap and self._heap[0][0] <= now:
+            if len(due) >= self._settings.batch_events_max:
+                break
+            _, _, mail, step = heapq.heappop(self._heap)
+            due.append((mail, step))
+        return due
 
     async def _until_due(self) -> None:
         """Return when the first event is due, or when there is news of an earlier one."""
@@ -197,6 +212,7 @@ class WebhookSender:
 
     def _begin(self, post: Post) -> None:
         self._under_way.add(post)
+        self._events_under_way += post.events
         self._spawn(self._deliver(post))
 
     async def _deliver(self, post: Post) -> None:
@@ -214,6 +230,7 @@ class WebhookSender:
             self.events += post.kinds
         finally:
             self._under_way.discard(post)
+            self._events_under_way -= post.events
             post.ended.set()
 
     async def _taken(self, post: Post) -> bool:

@@ -148,4 +148,4 @@ def answer_bytes(answer: Answer, last: bool) -> bytes:
     if answer.status != 204:
         lines.append(f"Content-Length: {len(answer.body)}")
     lines.append("Connection: close" if last else "Connection: keep-alive")
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + answer.body
+    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + answer.body
