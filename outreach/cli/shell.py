@@ -67,7 +67,7 @@ def failures_as_exits() -> Iterator[None]:
     except (Refused, Conflict) as error:
         fail(str(error), FAILED)
     except Unavailable as error:
-        fail(str(error), UNAVAILABLE)
+        fail(_one_line(error), UNAVAILABLE)
     except SchemaBehind as error:
         fail(str(error), SCHEMA_BEHIND)
     except psycopg.Error as error:

@@ -2,13 +2,87 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from uuid import UUID
+from zoneinfo import available_timezones
 
-from outreach.db import Database, Role
+from outreach.core.errors import Invalid, Problem
+from outreach.db import Database, Role, set_actor
+from outreach.services import audit
+from outreach.services.control import hold_if_installation_paused
 from outreach.store import tenants as store
+from outreach.store.tenants import Tenant
+
+SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
+NAME_LENGTH_MAX = 200
+ADDRESS_LENGTH_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NewTenant:
+    """What a tenant is made of; the postal address stands in the footer of every mail."""
+
+    slug: str
+    name: str
+    timezone: str = "UTC"
+    postal_address: str | None = None
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong with it."""
+        found = []
+        if not SLUG.fullmatch(self.slug):
+            rule = "1 to 30 lower-case letters, digits and inner hyphens"
+            found.append(Problem("$.slug", f"{self.slug!r} is not {rule}."))
+        if not _is_line(self.name, NAME_LENGTH_MAX):
+            found.append(Problem("$.name", f"must be 1 to {NAME_LENGTH_MAX} characters."))
+        if self.timezone not in available_timezones():
+            found.append(Problem("$.timezone", f"{self.timezone!r} is no IANA time zone."))
+        address = self.postal_address
+        if address is not None and not _is_text(address, ADDRESS_LENGTH_MAX):
+            rule = f"must be 1 to {ADDRESS_LENGTH_MAX} characters"
+            found.append(Problem("$.postal_address", f"{rule}, without control characters."))
+        return found
 
 
 async def find_tenant_id(db: Database, slug: str) -> UUID | None:
     """The id of the tenant with this slug."""
     async with db.transaction(Role.APP) as tx:
         return await store.find_tenant_id(tx, slug)
+
+
+async def create(db: Database, new: NewTenant, *, actor: str) -> Tenant:
+    """The tenant of this slug, made now if there was none; one that exists is left as it is."""
+    if problems := new.problems():
+        raise Invalid(problems)
+    async with db.transaction(Role.OPERATOR) as tx:
+        tenant_id = await store.insert_tenant(
+            tx,
+            slug=new.slug,
+            name=new.name.strip(),
+            timezone=new.timezone,
+            postal_address=new.postal_address,
+        )
+        if tenant_id is not None:
+            await audit.record(tx, tenant_id, actor=actor, act="tenant_created", subject=new.slug)
+            await set_actor(tx, Role.APP, tenant_id)
+            await hold_if_installation_paused(tx, tenant_id)
+            await set_actor(tx, Role.OPERATOR)
+        tenant = await store.find_tenant(tx, new.slug)
+        assert tenant is not None, "it was there or was made"
+        return tenant
+
+
+async def list_page(db: Database, *, after: str = "", rows_max: int = 200) -> list[Tenant]:
+    """The tenants after a slug, by slug."""
+    async with db.transaction(Role.OPERATOR) as tx:
+        return await store.list_tenants(tx, after=after, rows_max=rows_max)
+
+
+def _is_line(text: str, length_max: int) -> bool:
+    return bool(text.strip()) and len(text) <= length_max and text.isprintable()
+
+
+def _is_text(text: str, length_max: int) -> bool:
+    """Printable, and line breaks are allowed."""
+    return bool(text.strip()) and len(text) <= length_max and text.replace("\n", "").isprintable()
