@@ -131,12 +131,13 @@ create policy tenant_sees_own on audit_log to outreach_app, outreach_worker
 grant select on audit_log to outreach_readonly;
 grant select, insert on audit_log to outreach_operator, outreach_app, outreach_worker;
 
--- A webhook that was turned away leaves no row, only this count.
-create function count_refused_webhook() returns void
+-- Webhooks that were turned away leave no row, only this count. Claims lock the installation's row,
+-- so a flood of forgeries is counted by the handful, not one transaction each.
+create function count_refused_webhooks(many bigint) returns void
 language sql security definer set search_path = public, pg_temp
-as $$ update installation set webhooks_refused = webhooks_refused + 1 $$;
-revoke all on function count_refused_webhook() from public;
-grant execute on function count_refused_webhook() to outreach_app;
+as $$ update installation set webhooks_refused = webhooks_refused + many $$;
+revoke all on function count_refused_webhooks(bigint) from public;
+grant execute on function count_refused_webhooks(bigint) to outreach_app;
 
 -- The tenant of a slug, for a caller that acts for no tenant yet.
 create function tenant_of_slug(wanted text) returns uuid
