@@ -1,0 +1,137 @@
+"""Sender identities: nothing is sent from one that nobody vouches for.
+
+The provider does, when asked, or an operator by force, under the operator's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from outreach.core.address import normalize_address
+from outreach.core.errors import Conflict, Invalid, NotFound, Problem
+from outreach.db import Database, Role, lock_tenant
+from outreach.providers.verification import SenderVerifier
+from outreach.services import audit
+from outreach.sql import Tx
+from outreach.store import senders as store
+from outreach.store.senders import Sender
+from outreach.store.wakeups import wake
+
+NAME_LENGTH_MAX = 200
+BY_PROVIDER = "provider"
+
+
+@dataclass(frozen=True, slots=True)
+class NewSender:
+    """What an identity is made of; replies go to `reply_to` or to itself."""
+
+    email: str
+    name: str
+    reply_to: str | None = None
+
+    def normal(self) -> NewSender:
+        """With its addresses in normal form; raises Invalid with every problem."""
+        problems = []
+        email = normalize_address(self.email)
+        if email is None:
+            problems.append(Problem("$.email", f"{self.email!r} is not an address."))
+        elif not email.isascii():
+            problems.append(Problem("$.email", "The part before the @ must be plain ASCII."))
+        name = self.name.strip()
+        if not name or len(name) > NAME_LENGTH_MAX or not name.isprintable():
+            problems.append(Problem("$.name", f"must be 1 to {NAME_LENGTH_MAX} characters."))
+        reply_to = None if self.reply_to is None else normalize_address(self.reply_to)
+        if self.reply_to is not None and reply_to is None:
+            problems.append(Problem("$.reply_to", f"{self.reply_to!r} is not an address."))
+        if problems or email is None:
+            raise Invalid(problems)
+        return NewSender(email, name, reply_to)
+
+
+async def add(db: Database, tenant_id: UUID, new: NewSender, *, actor: str) -> Sender:
+    """The identity, unverified when it is new; the same again changes nothing.
+
+    Raises Invalid, and Conflict where the address is there with another name or reply address.
+    """
+    wanted = new.normal()
+    async with db.transaction(Role.APP, tenant_id) as tx:
+        is_new = await store.insert_sender(
+            tx,
+            tenant_id,
+            from_email=wanted.email,
+            from_name=wanted.name,
+            reply_to=wanted.reply_to,
+        )
+        sender = await _get(tx, tenant_id, wanted.email)
+        if is_new:
+            await audit.record(
+                tx, tenant_id, actor=actor, act="sender_added", subject=sender.from_email
+            )
+        elif (sender.from_name, sender.reply_to) != (wanted.name, wanted.reply_to):
+            raise Conflict(
+                "sender",
+                sender.from_email,
+                expected="absent, or there with the same name and reply address",
+                actual=f"there as {sender.from_name!r}",
+            )
+        return sender
+
+
+async def verify(
+    db: Database, tenant_id: UUID, email: str, verifier: SenderVerifier, *, actor: str
+) -> Sender:
+    """Ask the provider, and hold the identity to its word: verified, or not (any more)."""
+    async with db.transaction(Role.APP, tenant_id) as tx:
+        sender = await _get(tx, tenant_id, email)
+    is_verified = await verifier.is_verified(sender.from_email)
+    async with db.transaction(Role.APP, tenant_id) as tx:
+        if is_verified:
+            return await _vouch(tx, tenant_id, sender, by=BY_PROVIDER, actor=actor)
+        if await store.set_sender_unverified(tx, tenant_id, sender.id):
+            await audit.record(
+                tx, tenant_id, actor=actor, act="sender_unverified", subject=sender.from_email
+            )
+        return await _get(tx, tenant_id, sender.from_email)
+
+
+async def force_verified(
+    db: Database, tenant_id: UUID, email: str, *, actor: str, reason: str | None = None
+) -> Sender:
+    """An operator vouches for it without asking the provider, on record under that name."""
+    async with db.transaction(Role.APP, tenant_id) as tx:
+        sender = await _get(tx, tenant_id, email)
+        return await _vouch(tx, tenant_id, sender, by=actor, actor=actor, reason=reason)
+
+
+async def list_all(db: Database, tenant_id: UUID, *, rows_max: int = 1_000) -> list[Sender]:
+    """The tenant's identities by address."""
+    async with db.transaction(Role.APP, tenant_id) as tx:
+        return await store.list_senders(tx, tenant_id, rows_max=rows_max)
+
+
+async def _vouch(
+    tx: Tx, tenant_id: UUID, sender: Sender, *, by: str, actor: str, reason: str | None = None
+) -> Sender:
+    """Verified from the commit on, with what waited for it due again."""
+    await lock_tenant(tx, tenant_id)
+    await store.release_sender_actions(tx, tenant_id, sender.id)
+    await store.set_sender_verified(tx, tenant_id, sender.id, by=by)
+    await store.end_sender_holds(tx, tenant_id, sender.id)
+    await audit.record(
+        tx,
+        tenant_id,
+        actor=actor,
+        act="sender_verified" if by == BY_PROVIDER else "sender_verified_by_force",
+        subject=sender.from_email,
+        reason=reason,
+    )
+    await wake(tx, "send_due", tenant_id=tenant_id)
+    return await _get(tx, tenant_id, sender.from_email)
+
+
+async def _get(tx: Tx, tenant_id: UUID, email: str) -> Sender:
+    sender = await store.find_sender(tx, tenant_id, normalize_address(email) or email)
+    if sender is None:
+        raise NotFound("sender", email)
+    return sender
