@@ -1,0 +1,45 @@
+"""The web application: which path is answered by whom."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from outreach.config import Settings
+from outreach.db import Database
+from outreach.migrate import known_migrations
+from outreach.web.errors import HANDLERS
+from outreach.web.health import Readiness, healthz
+from outreach.web.hooks.sendgrid import SendGridHook
+from outreach.web.middleware import AccessLog, SecurityHeaders
+from outreach.web.refusals import Refusals
+from outreach.web.unsubscribe import UnsubscribePage
+
+
+def create_app(settings: Settings, db: Database) -> Starlette:
+    """The application on an open database; raises Invalid when a webhook key is none."""
+    refusals = Refusals(db)
+    hook = SendGridHook(settings, db, refusals)
+    page = UnsubscribePage(settings, db)
+    readiness = Readiness(db, known_migrations())
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with refusals.running():
+            yield
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readiness.readyz),
+            Route("/u/{token}", page.respond, methods=["GET", "POST"]),
+            Route("/webhooks/sendgrid", hook.post, methods=["POST"]),
+        ],
+        middleware=[Middleware(AccessLog), Middleware(SecurityHeaders)],
+        exception_handlers=dict(HANDLERS),
+        lifespan=lifespan,
+    )

@@ -1,0 +1,1 @@
+"""What other services post to us."""
