@@ -6,12 +6,12 @@ The provider does, when asked, or an operator by force, under the operator's nam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from outreach.core.address import normalize_address
 from outreach.core.errors import Conflict, Invalid, NotFound, Problem
 from outreach.db import Database, Role, lock_tenant
-from outreach.providers.verification import SenderVerifier
 from outreach.services import audit
 from outreach.sql import Tx
 from outreach.store import senders as store
@@ -20,6 +20,17 @@ from outreach.store.wakeups import wake
 
 NAME_LENGTH_MAX = 200
 BY_PROVIDER = "provider"
+
+
+class SenderVerifier(Protocol):
+    """A provider's word on sender identities."""
+
+    async def is_verified(self, email: str) -> bool:
+        """Whether the provider sends mail from this address.
+
+        Raises Unavailable when it does not answer, Refused when it does not let us ask.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
