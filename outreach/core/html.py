@@ -11,12 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import escape, unescape
-from html.parser import HTMLParser
 
 LINK_SCHEMES = frozenset({"http", "https", "mailto", "tel", "cid"})
 
 _URL = re.compile(r"(https?://[^\s<>\"'`\\{}|^]+)", re.IGNORECASE)
-_TRAILING = re.compile(r"[.,;:!?*_)\]]+\Z")
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _LINK_ATTRIBUTES = frozenset({"href", "src", "background", "poster", "srcset", "action"})
 _LINK = re.compile(
@@ -27,11 +25,14 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _INVISIBLE = re.compile(r"[\x00-\x20\x7f]")
 _FORBIDDEN_TAGS = {"script", "iframe", "frame", "object", "embed", "applet", "form", "input"}
 _FORBIDDEN_TAGS |= {"button", "base", "link", "meta", "svg", "math"}
-_LIQUID_OUTPUT = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-_LIQUID_TAG = re.compile(r"\{%.*?%\}", re.DOTALL)
-_UNQUOTED = re.compile(r"=\s*[^\s\"'>]*\{[{%]")
-_TAG = re.compile(r"<[a-zA-Z](?:\{\{.*?\}\}|\{%.*?%\}|\"[^\"]*\"|'[^']*'|[^>\"'])*>", re.DOTALL)
-_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_ATTRIBUTE_SHAPE = r"[^\s=/\"'<>]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))?"
+_TAG = re.compile(
+    rf"</?(?P<name>[a-zA-Z][a-zA-Z0-9:-]*)(?P<attributes>(?:\s+{_ATTRIBUTE_SHAPE})*+)\s*+/?>"
+)
+_ATTRIBUTE = re.compile(
+    r"(?P<name>[^\s=/\"'<>]+)(?:\s*=\s*(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))?"
+)
+_VALUE = "\ue000"  # stands for what Liquid will put there; a private character that no mail needs
 
 
 def text_to_html(text: str) -> str:
@@ -62,11 +63,10 @@ def _inline(text: str) -> str:
 
 def _url_end(url: str) -> int:
     """Where the address ends: a full stop or a closing bracket after it belongs to the sentence."""
-    found = _TRAILING.search(url)
-    if found is None:
-        return len(url)
-    closes = ")" in found[0] and url.count("(") >= url.count(")")
-    return url.rindex(")") + 1 if closes else found.start()
+    end = len(url.rstrip(".,;:!?*_)]"))
+    if url[end : end + 1] == ")" and "(" in url[:end]:
+        end += 1
+    return end
 
 
 def document(body: str, footer: str) -> str:
@@ -98,31 +98,56 @@ def _is_safe(address: str) -> bool:
 
 
 def html_problems(source: str) -> Iterator[str]:
-    """What is wrong with HTML that a plan brings, each as a sentence."""
-    for tag in _TAG.finditer(source):
-        if _UNQUOTED.search(_QUOTED.sub('""', tag[0])):
-            yield "A value inside an attribute must stand in quotes."
-            break
-    checker = _Checker()
-    checker.feed(_LIQUID_TAG.sub("", _LIQUID_OUTPUT.sub("value", source)))
-    checker.close()
-    yield from dict.fromkeys(checker.messages)
+    """What is wrong with HTML that a plan brings, each as a sentence, found in one pass.
+
+    It asks for well-formed tags, which browsers do not: what two readers may read differently is
+    where a stranger's value becomes markup.
+    """
+    html = _with_marks(source)
+    at = html.find("<")
+    while at >= 0:
+        if html.startswith("<!", at):
+            end = html.find("-->" if html.startswith("<!--", at) else ">", at)
+        elif html[at + 1 : at + 2].isalpha() or html[at + 1 : at + 2] in ("/", _VALUE):
+            tag = _TAG.match(html, at)
+            end = tag.end() if tag else -1
+            if tag:
+                yield from _tag_problems(tag["name"].lower(), tag["attributes"])
+        else:
+            end = at + 1
+        if end < 0:
+            start = html[at : at + 40].replace(_VALUE, "{{…}}")
+            yield f"There is no whole tag or comment at {start!r}; close it, and quote its values."
+            return
+        at = html.find("<", end)
 
 
-class _Checker(HTMLParser):
-    """Collects what no mail should hold: programs, forms, frames, links that run something."""
+def _tag_problems(tag: str, attributes: str) -> Iterator[str]:
+    """Programs, forms, frames, links that run something."""
+    if tag in _FORBIDDEN_TAGS:
+        yield f"<{tag}> is not allowed in a mail."
+    for match in _ATTRIBUTE.finditer(attributes):
+        name, value = match["name"].lower(), match["value"] or ""
+        if _VALUE in name or (_VALUE in value and value[0] not in "\"'"):
+            yield "A value inside a tag must stand in a quoted attribute."
+        if name.startswith("on"):
+            yield f"The attribute {name} is not allowed in a mail."
+        address = value.strip("\"'")
+        if name in _LINK_ATTRIBUTES and not _is_safe(address):
+            yield f"{name} must be a web, mail or telephone link, not {address[:60]!r}."
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _FORBIDDEN_TAGS:
-            self.messages.append(f"<{tag}> is not allowed in a mail.")
-        for name, value in attrs:
-            if name.startswith("on"):
-                self.messages.append(f"The attribute {name} is not allowed in a mail.")
-            if name in _LINK_ATTRIBUTES and not _is_safe(value or ""):
-                self.messages.append(
-                    f"{name} must be a web, mail or telephone link, not {(value or '')[:60]!r}."
-                )
+def _with_marks(source: str) -> str:
+    """The HTML with a mark for each output of Liquid and without its tags, in one pass."""
+    parts: list[str] = []
+    at = 0
+    while True:
+        output, tag = source.find("{{", at), source.find("{%", at)
+        is_output = output >= 0 and (tag < 0 or output < tag)
+        start = output if is_output else tag
+        end = source.find("}}" if is_output else "%}", start + 2) if start >= 0 else -1
+        if end < 0:
+            parts.append(source[at:])
+            return "".join(parts)
+        parts.append(source[at:start] + (_VALUE if is_output else ""))
+        at = end + 2

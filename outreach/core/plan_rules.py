@@ -156,7 +156,7 @@ def _check_words(document: Document, here: Location, node: Json) -> None:
         if name == "subject" and _BREAKS.search(words):
             document.report(place, "A subject is one line without control characters.")
         if name == "body_html":
-            for message in html_problems(words):
+            for message in dict.fromkeys(html_problems(words)):
                 document.report(place, message)
         for problem in template_problems(words, document.path(place)):
             document.report(place, problem.message)

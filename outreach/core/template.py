@@ -86,6 +86,10 @@ class _Missing:
         raise MissingValue(self.field)
 
     __str__ = __iter__ = __len__ = __getitem__ = __int__ = __float__ = __html__ = _refuse
+    items = _refuse
+
+
+Mapping.register(_Missing)  # a loop takes the items of a mapping, and nothing of what it knows not
 
 
 class _Context(RenderContext):
@@ -176,6 +180,10 @@ def _dotted(path: list[object]) -> str:
 
 def parsed(source: str, escapes: bool) -> BoundTemplate:
     """The parsed template; LiquidError where it is not one that may run."""
+    for opening, closing in (("{{", "}}"), ("{%", "%}")):
+        # python-liquid looks for the end of each from each: minutes for a body of braces.
+        if source.find(closing, source.rfind(opening)) < source.rfind(opening):
+            raise LiquidError(f"{opening} is not closed by {closing}", token=None)
     template = (_ESCAPING if escapes else _PLAIN).from_string(source)
     for expression in expressions(template):
         if isinstance(expression, RangeLiteral):

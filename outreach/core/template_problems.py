@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from liquid import BoundTemplate
@@ -56,19 +57,19 @@ def _unknown_fields(template: BoundTemplate) -> Iterator[str]:
         and any(item.name == "default" for item in expression.filters or ())
     }
     seen: set[str] = set()
-    for variables in template.analyze().globals.values():
-        for variable in variables:
-            name = str(variable)
-            if name in seen or _is_known(variable.segments):
-                continue
-            if name in KNOWN_FAMILIES or (name in ROOTS and name not in KNOWN_FIELDS):
-                yield f"{name} holds several fields; name the one that is meant."
-            elif variable.span.index not in defaulted:
-                yield (
-                    f"{name} is not a known field; write a known one or give it a default, "
-                    f"such as {{{{ {name} | default: 'there' }}}}."
-                )
+    for variable in chain.from_iterable(template.analyze().globals.values()):
+        name = str(variable)
+        if name in seen or _is_known(variable.segments):
+            continue
+        if name in KNOWN_FAMILIES or (name in ROOTS and name not in KNOWN_FIELDS):
             seen.add(name)
+            yield f"{name} holds several fields; name the one that is meant."
+        elif variable.span.index not in defaulted:
+            seen.add(name)
+            yield (
+                f"{name} is not a known field; write a known one or give it a default, "
+                f"such as {{{{ {name} | default: 'there' }}}}."
+            )
 
 
 def _is_known(segments: list[Any]) -> bool:
