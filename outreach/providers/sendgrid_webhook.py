@@ -1,4 +1,4 @@
-"""Whether a webhook's body is SendGrid's: its signature and its age, and nothing of its content.
+"""Whether a webhook's body is SendGrid's: its signature, and nothing of its content.
 
 The signature is ECDSA over P-256 with SHA-256, of the timestamp header's bytes followed by the raw
 body's. Decoding is strict where the vendor's own helper is lax, and whatever is malformed is a no,
@@ -14,8 +14,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -25,56 +25,48 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 
 from outreach.core.errors import Invalid, Problem
 
-SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
-TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
-
-# A clock may be a little ahead of ours; an hour ahead is no clock of SendGrid's.
-AHEAD_MAX = timedelta(seconds=300)
-
-PublicKey = ec.EllipticCurvePublicKey
+SIGNATURE_HEADER = "x-twilio-email-event-webhook-signature"
+TIMESTAMP_HEADER = "x-twilio-email-event-webhook-timestamp"
 
 _SECONDS = re.compile(r"[0-9]{1,11}", re.ASCII)
 _ALGORITHM = ec.ECDSA(Prehashed(hashes.SHA256()))
 
 
-def load_public_keys(
-    texts: Sequence[str], *, path: str = "SENDGRID_WEBHOOK_PUBLIC_KEY"
-) -> tuple[PublicKey, ...]:
-    """The keys, each PEM or base64 DER; raises Invalid that names each one that is neither."""
-    keys, problems = [], []
-    for number, text in enumerate(texts, 1):
+class WebhookVerifier:
+    """Says when a body was signed, under any of several keys (rotation)."""
+
+    def __init__(self, keys: Sequence[str], *, path: str = "SENDGRID_WEBHOOK_PUBLIC_KEY") -> None:
+        """Each key is PEM or base64 DER; raises Invalid that names each one that is neither."""
+        self._keys: list[ec.EllipticCurvePublicKey] = []
+        problems = []
+        for number, text in enumerate(keys, 1):
+            try:
+                self._keys.append(_load(text))
+            except (ValueError, UnsupportedAlgorithm) as error:
+                problems.append(Problem(path, f"key {number} is no P-256 public key: {error}"))
+        if problems:
+            raise Invalid(problems)
+
+    def signed_at(self, headers: Mapping[str, str], body: bytes) -> datetime | None:
+        """When the holder of one of the keys signed it, or None if none did; how old is not judged.
+
+        `headers` has lower-case names or ignores case.
+        """
+        timestamp = headers.get(TIMESTAMP_HEADER, "")
+        if not _SECONDS.fullmatch(timestamp):
+            return None
         try:
-            keys.append(_load(text))
-        except (ValueError, UnsupportedAlgorithm) as error:
-            problems.append(Problem(path, f"key {number} is no P-256 public key: {error}"))
-    if problems:
-        raise Invalid(problems)
-    return tuple(keys)
+            signature = base64.b64decode(headers.get(SIGNATURE_HEADER, ""), validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        digest = hashlib.sha256(timestamp.encode("ascii"))
+        digest.update(body)
+        if not any(_is_signed(key, signature, digest.digest()) for key in self._keys):
+            return None
+        return datetime.fromtimestamp(int(timestamp), UTC)
 
 
-def signed_at(
-    keys: Sequence[PublicKey], signature: str, timestamp: str, body: bytes
-) -> datetime | None:
-    """When the body was signed by the holder of one of the keys, or None if by none of them."""
-    if not _SECONDS.fullmatch(timestamp):
-        return None
-    try:
-        der = base64.b64decode(signature, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    digest = hashlib.sha256(timestamp.encode("ascii"))
-    digest.update(body)
-    if not any(_is_signed(key, der, digest.digest()) for key in keys):
-        return None
-    return datetime.fromtimestamp(int(timestamp), UTC)
-
-
-def is_timely(at: datetime, now: datetime, tolerance_seconds: float) -> bool:
-    """Whether it was signed within the tolerance; SendGrid retries for a day, a forger for ever."""
-    return -AHEAD_MAX <= now - at <= timedelta(seconds=tolerance_seconds)
-
-
-def _load(text: str) -> PublicKey:
+def _load(text: str) -> ec.EllipticCurvePublicKey:
     if "-----BEGIN" in text:
         key = load_pem_public_key(text.encode("ascii"))
     else:
@@ -84,7 +76,7 @@ def _load(text: str) -> PublicKey:
     return key
 
 
-def _is_signed(key: PublicKey, signature: bytes, digest: bytes) -> bool:
+def _is_signed(key: ec.EllipticCurvePublicKey, signature: bytes, digest: bytes) -> bool:
     try:
         key.verify(signature, digest, _ALGORITHM)
     except InvalidSignature:

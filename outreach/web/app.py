@@ -14,16 +14,16 @@ from outreach.db import Database
 from outreach.migrate import known_migrations
 from outreach.web.errors import HANDLERS
 from outreach.web.health import Readiness, healthz
-from outreach.web.hooks.sendgrid import SendGridHook
+from outreach.web.hooks.sendgrid import SendGridHook, Verifier
 from outreach.web.middleware import AccessLog, SecurityHeaders
 from outreach.web.refusals import Refusals
 from outreach.web.unsubscribe import UnsubscribePage
 
 
-def create_app(settings: Settings, db: Database) -> Starlette:
-    """The application on an open database; raises Invalid when a webhook key is none."""
+def create_app(settings: Settings, db: Database, verifier: Verifier) -> Starlette:
+    """The application on an open database; `verifier` knows the signatures of the webhooks."""
     refusals = Refusals(db)
-    hook = SendGridHook(settings, db, refusals)
+    hook = SendGridHook(settings, db, verifier, refusals)
     page = UnsubscribePage(settings, db)
     readiness = Readiness(db, known_migrations())
 
