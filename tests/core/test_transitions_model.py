@@ -1,0 +1,482 @@
+"""Random plans and random lives, told twice: by `core.transitions` and by a small model.
+
+The model counts whole hours, knows no zone and no hours of the day, keeps the enrollment in plain
+fields and follows the rules by recursion. Both sides get the same life; after every happening they
+must agree on the state, the node, the visits and all that is pending.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from outreach.core.plan import Plan, Trigger
+from outreach.core.states import EventType
+from outreach.core.transitions import (
+    Advance,
+    Event,
+    on_accepted,
+    on_events,
+    on_failed,
+    on_timer,
+    start,
+)
+
+ZONE = ZoneInfo("UTC")
+T0 = datetime(2026, 5, 4, tzinfo=UTC)
+IDLE_HOURS = 40
+REAL = ["delivered", "opened", "clicked", "replied", "bounced", "unsubscribed", "failed"]
+FORBIDDEN_BY = {"no_open": "opened", "no_click": "clicked", "no_reply": "replied"}
+STOPPING = {"bounced", "unsubscribed", "replied"}
+NODE_IDS = ["n0", "n1", "n2", "n3"]
+
+Heard = tuple[int, int, str, str, bool]  # hour, place among equals, id, kind, about the latest
+
+
+def at(hour: int) -> datetime:
+    return T0 + timedelta(hours=hour)
+
+
+def hour_of(moment: datetime) -> int:
+    return int((moment - T0) / timedelta(hours=1))
+
+
+def aliases(heard: Heard) -> list[str]:
+    kind = heard[3]
+    if kind.startswith("machine"):
+        return []
+    return ["clicked", "opened"] if kind == "clicked" else [kind]
+
+
+@dataclass
+class Model:
+    nodes: dict[str, dict[str, Any]]
+    node: str = ""
+    entered: int = 0
+    accepted: int | None = None
+    by: str | None = None
+    state: str = "active"
+    visits: Counter[str] = field(default_factory=Counter)
+    pending: set[tuple[Any, ...]] = field(default_factory=set)
+    story: set[Heard] = field(default_factory=set)
+    undo: tuple[dict[str, Any], int, str] | None = None
+
+    # Looking
+
+    def base(self) -> int | None:
+        return self.entered if self.nodes[self.node]["action"] == "wait" else self.accepted
+
+    def over(self, transition: dict[str, Any], hour: int) -> bool:
+        base = self.base()
+        return "within" in transition and base is not None and hour > base + transition["within"]
+
+    def first(self, name: str, hour: int) -> str | None:
+        for transition in self.nodes[self.node]["transitions"]:
+            if transition["on"] == name and not self.over(transition, hour):
+                return str(transition["to"])
+        return None
+
+    def timers(self) -> dict[str, tuple[int, str]]:
+        found: dict[str, tuple[int, str]] = {}
+        base = self.base()
+        for transition in self.nodes[self.node]["transitions"]:
+            on = transition["on"]
+            if base is not None and on in FORBIDDEN_BY:
+                due = base + transition["after"]
+                if on not in found or due < found[on][0]:
+                    found[on] = (due, transition["to"])
+        return found
+
+    def forbidden(self, on: str, due: int) -> bool:
+        return any(h[0] <= due and h[4] and FORBIDDEN_BY[on] in aliases(h) for h in self.story)
+
+    # Moving
+
+    def finish(self, state: str) -> None:
+        self.state, self.pending, self.undo = state, set(), None
+
+    def enter(self, node: str, now: int, by: str | None) -> None:
+        self.visits[node] += 1
+        self.node, self.entered, self.by, self.undo = node, now, by, None
+        self.pending = set()
+        if self.nodes[node]["action"] == "send":
+            self.accepted = None
+            self.pending = {("send", node, self.visits[node], now)}
+
+    def listen(
+        self,
+        queue: set[Heard],
+        now: int,
+        open_ends: set[Heard],
+        skip: frozenset[tuple[str, str]] = frozenset(),
+        seen: frozenset[str] = frozenset(),
+    ) -> bool:
+        """True when something moved."""
+        for heard in sorted(queue):
+            for name in aliases(heard):
+                deaf = self.base() is None or not heard[4]
+                if (heard[2], name) in skip or (deaf and name not in STOPPING):
+                    continue
+                to = self.first(name, heard[0])
+                if to == "stop":
+                    self.finish("stopped")
+                    return True
+                if to and not (to in seen and self.nodes[to]["action"] == "wait"):
+                    self.enter(to, now, name)
+                    rest = open_ends - {heard}
+                    waits = self.base() is not None
+                    more = {h for h in self.story if h[4]} | rest if waits else rest
+                    self.listen(more, now, rest, frozenset({(heard[2], name)}), seen | {to})
+                    return True
+                if heard in open_ends and name in STOPPING:
+                    self.finish("stopped")
+                    return True
+                if heard in open_ends and name == "failed":
+                    self.finish("failed")
+                    return True
+        return False
+
+    def settle(self, now: int) -> None:
+        if self.state != "active" or self.base() is None:
+            return
+        left = {
+            (on, due)
+            for on, (due, _) in self.timers().items()
+            if due > now or not self.forbidden(on, due)
+        }
+        self.pending = {("timer", self.node, self.visits[self.node], *each) for each in left}
+        if not left:
+            self.idle(now)
+
+    def idle(self, now: int) -> None:
+        hopes = [t for t in self.nodes[self.node]["transitions"] if t["on"] not in FORBIDDEN_BY]
+        if all(self.over(transition, now) for transition in hopes):
+            self.finish("completed")
+        else:
+            due = self.quiet_since() + IDLE_HOURS
+            self.pending = {("timer", self.node, self.visits[self.node], "idle", due)}
+
+    def quiet_since(self) -> int:
+        base = self.base()
+        assert base is not None
+        return max([base, *(h[0] for h in self.story if aliases(h))])
+
+    # What happens to it
+
+    def accept(self, now: int, known: set[Heard]) -> None:
+        self.accepted, self.undo, self.story = now, None, known
+        self.pending = set()
+        self.listen(known, now, known)
+        self.settle(now)
+
+    def fail(self, now: int) -> None:
+        to = self.first("failed", now)
+        if to is None or to == "stop":
+            self.finish("stopped" if to else "failed")
+        else:
+            self.enter(to, now, "failed")
+            self.settle(now)
+
+    def hear(self, new: set[Heard], now: int, can_take_back: bool) -> None:
+        self.story |= {h for h in new if h[4]}
+        if can_take_back and self.undo and any(self.undoes(h) for h in new):
+            skip = self.take_back(new)
+            self.listen(self.story | new, now, new, skip)
+            self.settle(now)
+        elif self.listen(new, now, new):
+            self.settle(now)
+
+    def undoes(self, heard: Heard) -> bool:
+        assert self.undo is not None
+        before, due, on = self.undo
+        there = Model(self.nodes, **before)
+        return heard[0] <= due and any(
+            name in STOPPING
+            or (
+                heard[4]
+                and (
+                    name in (FORBIDDEN_BY[on], "failed") or there.first(name, heard[0]) is not None
+                )
+            )
+            for name in aliases(heard)
+        )
+
+    def take_back(self, new: set[Heard]) -> frozenset[tuple[str, str]]:
+        assert self.undo is not None
+        for name, value in self.undo[0].items():
+            setattr(self, name, value)
+        self.undo = None
+        if self.by is None or self.nodes[self.node]["action"] == "send":
+            return frozenset()
+        told = {h for h in self.story - new if h[0] <= self.entered}
+        return frozenset((h[2], self.by) for h in told)
+
+    def fire(self, on: str, now: int) -> None:
+        self.pending = {p for p in self.pending if p[3] != on}
+        if on == "idle":
+            due = self.quiet_since() + IDLE_HOURS
+            if due > now:
+                self.pending = {("timer", self.node, self.visits[self.node], "idle", due)}
+            else:
+                self.finish("completed")
+            return
+        due, to = self.timers()[on]
+        if self.forbidden(on, due):
+            others = self.timers().items()
+            if all(due <= now and self.forbidden(on, due) for on, (due, _) in others):
+                self.idle(now)
+        elif to == "stop":
+            self.finish("stopped")
+        else:
+            before = {k: getattr(self, k) for k in ("node", "entered", "accepted", "by")}
+            self.enter(to, now, on)
+            self.undo = (before, due, on)
+            if self.base() is not None:
+                self.listen(self.story, now, set())
+            self.settle(now)
+
+
+@dataclass
+class Told:
+    """The same life by way of the code under test, with its writes applied as a store would."""
+
+    plan: Plan
+    now: int = 0
+    pending: set[tuple[Any, ...]] = field(default_factory=set)
+    history: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.write(start(self.plan, ZONE, T0))
+
+    def write(self, advance: Advance | None) -> None:
+        if advance is None:
+            return
+        self.position, self.state = advance.position, advance.state.value
+        if advance.cancels_pending:
+            self.pending = set()
+        for send in advance.sends:
+            self.pending.add(("send", send.node_id, send.visit, hour_of(send.due_at)))
+        for timer in advance.timers:
+            self.pending.add(("timer", timer.node_id, timer.visit, timer.on, hour_of(timer.due_at)))
+
+
+def to_event(heard: Heard) -> Event:
+    hour, _, event_id, kind, latest = heard
+    is_machine = kind.startswith("machine")
+    word = kind.removeprefix("machine ")
+    event_type = Trigger.FAILED if word == "failed" else EventType(word)
+    return Event(event_id, event_type, at(hour), is_machine, latest)
+
+
+def to_plan(nodes: dict[str, dict[str, Any]]) -> Plan:
+    def spelled(transition: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: f"PT{value}H" if key in ("within", "after") else value
+            for key, value in transition.items()
+        }
+
+    return Plan.model_validate(
+        {
+            "version": "1.0",
+            "timezone": "UTC",
+            "start_node_id": "n0",
+            "idle_after": f"PT{IDLE_HOURS}H",
+            "nodes": [
+                {
+                    "id": node_id,
+                    "action": node["action"],
+                    "subject": "s",
+                    "body": "b",
+                    "transitions": [spelled(t) for t in node["transitions"]],
+                }
+                for node_id, node in nodes.items()
+            ],
+        }
+    )
+
+
+targets = st.sampled_from([*NODE_IDS, "stop"])
+real = st.fixed_dictionaries(
+    {"on": st.sampled_from(REAL), "to": targets}, optional={"within": st.integers(0, 30)}
+)
+timed = st.fixed_dictionaries(
+    {"on": st.sampled_from(sorted(FORBIDDEN_BY)), "to": targets, "after": st.integers(1, 30)}
+)
+node = st.fixed_dictionaries(
+    {
+        "action": st.sampled_from(["send", "send", "wait"]),
+        "transitions": st.lists(timed | real, max_size=5),
+    }
+)
+plans = st.fixed_dictionaries(dict.fromkeys(NODE_IDS, node))
+
+happenings = st.lists(
+    st.tuples(
+        st.sampled_from([*REAL, "opened", "clicked", "machine opened", "machine clicked"]),
+        st.integers(0, 30),
+        st.sampled_from([True, True, True, False]),
+    ),
+    min_size=1,
+    max_size=3,
+)
+lives = st.lists(
+    st.one_of(
+        st.tuples(st.just("wait"), st.integers(1, 45)),
+        st.tuples(st.just("accept"), st.just([]) | happenings),
+        st.tuples(st.just("hear"), happenings),
+        st.tuples(st.sampled_from(["claim", "fail"]), st.none()),
+    ),
+    max_size=14,
+)
+
+
+class Life:
+    """Leads both sides through the same happenings and compares them after each."""
+
+    def __init__(self, nodes: dict[str, dict[str, Any]]) -> None:
+        self.model, self.told = Model(nodes), Told(to_plan(nodes))
+        self.model.enter("n0", 0, None)
+        self.model.settle(0)
+        self.now, self.is_claimed, self.count = 0, False, 0
+        self.compare()
+
+    def compare(self) -> None:
+        model, told = self.model, self.told
+        assert (model.state, model.node) == (told.state, told.position.node_id)
+        assert dict(model.visits) == dict(told.position.visits)
+        assert model.pending == told.pending
+        assert (model.undo is not None) == (told.position.previous is not None)
+
+    def lead(self, what: str, value: Any) -> None:
+        send = next((p for p in self.told.pending if p[0] == "send"), None)
+        if what == "wait":
+            self.now += value
+            self.fire_due()
+        elif what == "hear":
+            self.hear(self.heard(value))
+        elif send is not None and what == "claim":
+            self.is_claimed = True
+        elif send is not None and what == "accept":
+            self.accept({h for h in self.heard(value) if h[4]})
+        elif send is not None and what == "fail":
+            self.told.write(
+                on_failed(self.told.plan, self.told.position, "refused", ZONE, at(self.now))
+            )
+            self.model.fail(self.now)
+            self.is_claimed = False
+        self.compare()
+
+    def heard(self, value: list[tuple[str, int, bool]]) -> set[Heard]:
+        found = set()
+        for kind, age, latest in value:
+            self.count += 1
+            words = ["delivered", "opened", "clicked", "replied", "bounced", "unsubscribed"]
+            word = kind.removeprefix("machine ")
+            place = words.index(word) if word in words else len(words)
+            found.add((self.now - age, place, f"e{self.count:03}", kind, latest))
+        return found
+
+    def accept(self, known: set[Heard]) -> None:
+        self.told.history = [to_event(h) for h in known]
+        self.told.pending = set()
+        self.told.write(
+            on_accepted(
+                self.told.plan,
+                self.told.position,
+                at(self.now),
+                self.told.history,
+                ZONE,
+                at(self.now),
+            )
+        )
+        self.model.accept(self.now, known)
+        self.is_claimed = False
+
+    def hear(self, new: set[Heard]) -> None:
+        before = (self.model.node, self.model.visits.total())
+        events = [to_event(h) for h in new]
+        self.told.write(
+            on_events(
+                self.told.plan,
+                self.told.position,
+                events,
+                self.told.history,
+                ZONE,
+                at(self.now),
+                can_take_back=not self.is_claimed,
+            )
+        )
+        self.told.history += [event for event in events if event.is_latest]
+        self.model.hear(new, self.now, not self.is_claimed)
+        if (self.model.node, self.model.visits.total()) != before:
+            self.is_claimed = False
+
+    def fire_due(self) -> None:
+        for _ in range(20):  # a wait of its own may bring a timer due again
+            due = sorted(p for p in self.told.pending if p[0] == "timer" and p[4] <= self.now)
+            if not due or self.model.state != "active":
+                return
+            timer = min(due, key=lambda p: (p[4], p[3]))
+            self.told.pending.discard(timer)
+            _, node_id, visit, on, _ = timer
+            self.told.write(
+                on_timer(
+                    self.told.plan,
+                    self.told.position,
+                    on,
+                    visit,
+                    node_id,
+                    self.told.history,
+                    ZONE,
+                    at(self.now),
+                )
+            )
+            self.model.fire(on, self.now)
+            self.compare()
+
+
+@settings(max_examples=700, deadline=None)
+@given(nodes=plans, life=lives)
+def test_both_tell_the_same_life(nodes: dict[str, dict[str, Any]], life: list[Any]) -> None:
+    both = Life(nodes)
+    for what, value in life:
+        if both.model.state != "active":
+            break
+        both.lead(what, value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    transitions=st.lists(timed | real, max_size=5),
+    kind=st.sampled_from([k for k in REAL if k != "failed"]),
+    happened=st.integers(0, 30),
+)
+def test_late_is_as_good_as_in_time_while_nothing_was_sent(
+    transitions: list[dict[str, Any]], kind: str, happened: int
+) -> None:
+    """One event, told when it happened or after the first timer has moved the plan: one place."""
+    moved_to = [dict(t, to="n1" if t["to"] != "stop" else "stop") for t in transitions]
+    nodes = {
+        "n0": {"action": "send", "transitions": moved_to},
+        "n1": {"action": "send", "transitions": [{"on": "no_reply", "to": "n0", "after": 999}]},
+    }
+    ends = []
+    for arrival in (happened, max(happened, 31)):
+        life = Life(nodes)
+        life.accept(set())
+        for hour in range(32):
+            life.now = hour
+            if hour == arrival and life.model.state == "active":
+                life.hear({(happened, 0, "late", kind, True)})
+            if life.model.state == "active":
+                life.fire_due()
+        ends.append((life.told.state, life.told.position.node_id))
+    stopped_before = [t for t in moved_to if t["to"] == "stop" and t["on"] in FORBIDDEN_BY]
+    if not stopped_before and "completed" not in {state for state, _ in ends}:
+        assert ends[0] == ends[1]
