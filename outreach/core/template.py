@@ -160,7 +160,7 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _replaced_length(value: object, old: object = "", new: object = "", *_: object) -> int:
-    return (len(str(value)) + 1) * len(str(new)) if str(old) in str(value) else 0
+    return str(value).count(str(old)) * len(str(new))
 
 
 def _joined_length(value: object, separator: object = " ", *_: object) -> int:
@@ -195,6 +195,16 @@ def parsed(source: str, escapes: bool) -> BoundTemplate:
     return template
 
 
+# What python-liquid's filters let through when a value does not suit them.
+_FILTER_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
 # Sending fills the same few templates again and again; checking sees each once and keeps none.
 _compiled = lru_cache(maxsize=256)(parsed)
 
@@ -212,7 +222,7 @@ def fill(source: str, fields: Mapping[str, object], *, escapes: bool = False) ->
         template.render_with_context(_Context(template, globals=fields), buffer)
     except LiquidError as error:
         raise RenderProblem(sentence_of(error)) from None
-    except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
+    except _FILTER_FAULTS as error:
         raise RenderProblem(f"The template cannot be filled: {error}.") from None
     return buffer.getvalue()
 

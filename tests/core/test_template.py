@@ -94,6 +94,7 @@ def test_a_value_is_never_a_template() -> None:
         "{% if %}{% endif %}",
         "{{ 'a' | append }}",
         "{{ 'a' | truncate: 'b' }}",
+        "{{ 'a' | compact: 3 }}",
         "{% if x %}" * 50 + "{% endif %}" * 50,
         "{{ " + "a[" * 3_000 + "b" + "]" * 3_000 + " }}",
         "{% if " + " and ".join(["contact.email"] * 3_000) + " %}{% endif %}",
