@@ -76,7 +76,7 @@ async def pause_installation(db: Database, *, reason: str, actor: str) -> PauseS
                 subject="installation",
                 reason=reason,
             )
-    async for tenant in _all_tenants(db):
+    async for tenant in every_tenant(db):
         async with db.transaction(Role.APP, tenant.id) as tx:
             await lock_tenant(tx, tenant.id)  # also: a resume comes wholly before or wholly after
             await hold_if_installation_paused(tx, tenant.id)
@@ -95,7 +95,7 @@ async def resume_installation(db: Database, *, actor: str, reason: str | None = 
                 subject="installation",
                 reason=reason,
             )
-    async for tenant in _all_tenants(db):
+    async for tenant in every_tenant(db):
         async with db.transaction(Role.APP, tenant.id) as tx:
             await lock_tenant(tx, tenant.id)
             await _release(tx, tenant.id, scope="installation", reason=INSTALLATION_HOLD)
@@ -118,7 +118,8 @@ async def _release(tx: Tx, tenant_id: UUID, *, scope: str, reason: str) -> None:
     await wake(tx, "fire_timers", tenant_id=tenant_id)
 
 
-async def _all_tenants(db: Database) -> AsyncIterator[Tenant]:
+async def every_tenant(db: Database) -> AsyncIterator[Tenant]:
+    """All tenants by slug, a page at a time; those made meanwhile may be missed."""
     after = ""
     while True:
         async with db.transaction(Role.OPERATOR) as tx:

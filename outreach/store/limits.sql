@@ -1,0 +1,100 @@
+-- What a tenant or an operator has set for the limits, and what must be looked at again after that.
+
+-- name: set_limit
+-- Sets the given windows of one scope and key. Given none, or one that is off, see core/limits.py:
+-- off takes the place of every window, and a window given later ends it.
+insert into send_rate_limits as l (
+  tenant_id, scope, key, per_minute_max, per_hour_max, per_day_max, concurrent_max, is_off)
+values (
+  %(tenant_id)s::uuid, %(scope)s::text, %(key)s::text, %(per_minute)s::integer, %(per_hour)s::integer,
+  %(per_day)s::integer, %(concurrent)s::integer, %(is_off)s::boolean)
+on conflict (tenant_id, scope, key) do update
+set per_minute_max = coalesce(excluded.per_minute_max, case when not excluded.is_off then l.per_minute_max end),
+  per_hour_max = coalesce(excluded.per_hour_max, case when not excluded.is_off then l.per_hour_max end),
+  per_day_max = coalesce(excluded.per_day_max, case when not excluded.is_off then l.per_day_max end),
+  concurrent_max = coalesce(excluded.concurrent_max, l.concurrent_max),
+  is_off = case
+    when excluded.is_off then true
+    when coalesce(excluded.per_minute_max, excluded.per_hour_max, excluded.per_day_max) is not null then false
+    else l.is_off
+  end,
+  updated_at = now()
+returning l.scope, l.key, l.per_minute_max, l.per_hour_max, l.per_day_max, l.concurrent_max, l.is_off
+
+-- name: set_installation_limit
+-- As set_limit, for what all tenants share. As the operator.
+update installation i
+set per_minute_max = coalesce(%(per_minute)s::integer, case when not %(is_off)s::boolean then i.per_minute_max end),
+  per_hour_max = coalesce(%(per_hour)s::integer, case when not %(is_off)s::boolean then i.per_hour_max end),
+  per_day_max = coalesce(%(per_day)s::integer, case when not %(is_off)s::boolean then i.per_day_max end),
+  concurrent_max = coalesce(%(concurrent)s::integer, i.concurrent_max),
+  is_limit_off = case
+    when %(is_off)s::boolean then true
+    when coalesce(%(per_minute)s::integer, %(per_hour)s::integer, %(per_day)s::integer) is not null then false
+    else i.is_limit_off
+  end,
+  updated_at = now()
+returning 'installation' as scope, '' as key, per_minute_max, per_hour_max, per_day_max, concurrent_max, is_limit_off as is_off
+
+-- name: get_installation_limit
+-- The installation's row, in the same shape.
+select 'installation' as scope, '' as key, per_minute_max, per_hour_max, per_day_max, concurrent_max, is_limit_off as is_off
+from installation
+
+-- name: list_limits
+-- Everything that the tenant has set.
+select scope, key, per_minute_max, per_hour_max, per_day_max, concurrent_max, is_off
+from send_rate_limits
+where tenant_id = %(tenant_id)s::uuid
+order by scope, key
+limit %(rows_max)s::integer
+
+-- name: list_counters_in_use
+-- The tenant's counters with tokens that may still count, those of domains by how full they are.
+select scope, key, window_seconds, bucket_at, bucket_used
+from rate_limit_counters
+where tenant_id = %(tenant_id)s::uuid and updated_at > now() - make_interval(secs => window_seconds + 1500)
+order by scope = 'domain', bucket_used[cardinality(bucket_used)] desc nulls last, key, window_seconds
+limit %(rows_max)s::integer
+
+-- name: get_now
+-- The moment of this transaction.
+select now()
+
+-- name: end_limit_holds_of_tenant
+-- Every hold by a limit is decided anew: one that still binds is opened again.
+update send_holds
+set ended_at = now(), updated_at = now()
+where tenant_id = %(tenant_id)s::uuid and reason like 'limit%%' and ended_at is null
+
+-- name: recall_promised_actions
+-- Sends that a limit had put off are due now; the claim puts off again what still has no token.
+with put_off as (
+  select a.id
+  from scheduled_actions a
+  where a.tenant_id = %(tenant_id)s::uuid and a.state = 'pending' and a.kind = 'send' and a.held_by is null
+    and a.due_at > now()
+    and exists (
+      select from send_refusals r
+      where r.tenant_id = a.tenant_id and r.action_id = a.id and r.verdict = 'hold' and r.reason like 'limit%%'
+        and r.until = a.due_at
+    )
+  order by a.id
+  for no key update of a
+)
+update scheduled_actions a
+set due_at = now(), updated_at = now()
+from put_off p
+where a.tenant_id = %(tenant_id)s::uuid and a.id = p.id
+
+-- name: forget_promises
+-- Moments promised under the old limits no longer push later ones back. As the worker.
+update rate_limit_counters
+set promised_until = null, updated_at = updated_at
+where tenant_id = %(tenant_id)s::uuid and promised_until is not null
+
+-- name: unpark_tenant
+-- The sweep looks at the tenant at once.
+update tenants
+set parked_until = null, updated_at = now()
+where id = %(tenant_id)s::uuid and parked_until is not null
