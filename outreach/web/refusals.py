@@ -29,6 +29,7 @@ class Refusals:
         self._pause_seconds = pause_seconds
         self._waiting = 0
         self._news = asyncio.Event()
+        self._is_over = asyncio.Event()
 
     def add(self) -> None:
         """Count one more; never waits."""
@@ -38,20 +39,23 @@ class Refusals:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write counts while the block runs, and what is left at its end."""
-        task = asyncio.create_task(self._write_for_ever())
+        task = asyncio.create_task(self._write_until_over())
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
-            await self._write()
+            # Told and not canceled: a write under way would be lost, or counted twice.
+            self._is_over.set()
+            self._news.set()
+            await task
 
-    async def _write_for_ever(self) -> None:
-        while True:
+    async def _write_until_over(self) -> None:
+        while not self._is_over.is_set():
             await self._news.wait()
             self._news.clear()
             await self._write()
-            await asyncio.sleep(self._pause_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_over.wait(), self._pause_seconds)
+        await self._write()
 
     async def _write(self) -> None:
         many, self._waiting = self._waiting, 0
