@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
 from psycopg.pq import TransactionStatus
@@ -19,6 +20,7 @@ from outreach.services.suppress import (
     suppress,
 )
 from tests.support.people import ACTOR, ask, new_contact, new_tenant
+from tests.support.waiting import eventually
 
 BOUNCE, COMPLAINT = SuppressionReason.BOUNCE, SuppressionReason.COMPLAINT
 UNSUBSCRIBE, MANUAL = SuppressionReason.UNSUBSCRIBE, SuppressionReason.MANUAL
@@ -28,10 +30,10 @@ def entry(value: str, reason: SuppressionReason = UNSUBSCRIBE) -> SuppressionEnt
     return SuppressionEntry(value, reason, source="test", by=ACTOR)
 
 
-async def flag(db: Database, tenant_id: object, email: str) -> str | None:
+async def flag(db: Database, tenant_id: UUID, email: str) -> object:
     query = "select suppressed_reason::text from contacts where email_key = lower(%(email)s)"
-    [(reason,)] = await ask(db, tenant_id, query, email=email)  # type: ignore[arg-type]
-    return reason  # type: ignore[no-any-return]
+    [(reason,)] = await ask(db, tenant_id, query, email=email)
+    return reason
 
 
 async def test_the_contact_carries_it_whatever_the_spelling(db: Database) -> None:
@@ -155,8 +157,7 @@ async def test_everything_in_force_comes_in_pages(
 
 
 async def until_somebody_waits_for_a_lock(db: Database) -> None:
-    for _ in range(1_000):
-        if await ask(db, None, "select count(*) from pg_locks where not granted") != [(0,)]:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("nobody waits")
+    async def somebody_waits() -> bool:
+        return await ask(db, None, "select count(*) from pg_locks where not granted") != [(0,)]
+
+    await eventually(somebody_waits)
