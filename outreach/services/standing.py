@@ -33,6 +33,7 @@ from outreach.services.plans import load_plans
 from outreach.sql import Tx
 from outreach.store import enrollments as store
 from outreach.store.enrollments import HistoryRow, Move, NewAction, NewStep, StandingRow
+from outreach.store.wakeups import wake
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,14 @@ async def write_advances(
     ended = {s.campaign_id for s, advance in items if advance.state in ENROLLMENT_ENDS}
     if ended:
         await store.complete_campaigns(tx, tenant_id, ended)
+
+
+async def wake_due(tx: Tx, tenant_id: UUID, advances: Sequence[Advance], now: datetime) -> None:
+    """Have workers look, at commit, where these left something that is due now."""
+    if any(send.due_at <= now for advance in advances for send in advance.sends):
+        await wake(tx, "send_due", tenant_id=tenant_id)
+    if any(timer.due_at <= now for advance in advances for timer in advance.timers):
+        await wake(tx, "fire_timers", tenant_id=tenant_id)
 
 
 def _standing(row: StandingRow, plan: Plan) -> Standing:
