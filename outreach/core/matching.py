@@ -50,8 +50,8 @@ class Position:
 
     @property
     def visit(self) -> int:
-        """The number of the current stay, from 1."""
-        return self.visits[self.node_id]
+        """The number of the current stay, from 1; 0 where the plan has not been entered yet."""
+        return self.visits.get(self.node_id, 0)
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:

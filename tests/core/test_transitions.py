@@ -9,7 +9,7 @@ import pytest
 
 from outreach.core.plan import Trigger
 from outreach.core.states import EventType
-from outreach.core.transitions import (
+from outreach.core.transitions import Position, (
     Event,
     Send,
     Timer,
@@ -274,6 +274,12 @@ def test_what_always_stops(kind: EventType, reason: str, latest: bool) -> None:
     unsent = start(silent, UTC_ZONE, T0).position
     assert ends(hear(silent, unsent, seen, at=1)) == (STOPPED, reason)
     assert ends(hear(silent, accepted(silent).position, seen, at=1)) == (STOPPED, reason)
+
+
+def test_what_always_stops_does_so_before_the_plan_is_entered() -> None:
+    outside = Position("intro", {}, T0, None, None, None)
+    unsubscribed = event(EventType.UNSUBSCRIBED, 1)
+    assert ends(hear(EXAMPLE, outside, unsubscribed, at=1)) == (STOPPED, "suppressed_unsubscribe")
 
 
 def test_a_node_may_name_what_would_stop() -> None:
