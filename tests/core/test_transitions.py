@@ -9,8 +9,9 @@ import pytest
 
 from outreach.core.plan import Trigger
 from outreach.core.states import EventType
-from outreach.core.transitions import Position, (
+from outreach.core.transitions import (
     Event,
+    Position,
     Send,
     Timer,
     on_accepted,
