@@ -1,0 +1,24 @@
+"""What the sender asks of a provider."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from outreach.core.mail import Mail
+from outreach.core.outcome import Outcome
+
+
+class MailProvider(Protocol):
+    """Hands mails over, one request each, never the same request twice."""
+
+    async def send(self, mail: Mail, *, start_by: float) -> Outcome:
+        """One try, no retries of the transport's own; never raises for what the network does.
+
+        `start_by` is a moment of `time.monotonic()`: a request that has not begun by then is not
+        made, and the outcome is NotSent.
+        """
+        ...
+
+    def room(self) -> int:
+        """How many more requests could begin within a second, at the latency now seen."""
+        ...

@@ -1,0 +1,145 @@
+"""Handing mails to SendGrid: one request each over kept-alive connections, every end classified.
+
+What matters is to know whether the provider may have the mail. Until a connection is there and the
+request begins, it certainly does not (NotSent). From then on, whatever is not a clear answer is
+Unknown: a small body leaves in one write, so nothing can be said about how much of it arrived.
+
+aiohttp, because it costs a fraction of the other clients' CPU (docs/performance.md). It does not
+retry a POST; redirects are refused, proxies of the environment ignored.
+
+Source: SendGrid's mail/send errors; X-RateLimit-Reset is a Unix time in seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import orjson
+
+from outreach import __version__
+from outreach.config import Settings
+from outreach.core.errors import Invalid
+from outreach.core.mail import Mail
+from outreach.core.outcome import NotSent, Outcome, Unknown, classify
+from outreach.providers.sendgrid_mail import mail_body
+
+# Servers drop idle connections without notice; a request on one that is just being dropped would
+# have an unknown outcome. uvicorn drops after 5 s, SendGrid later.
+IDLE_SECONDS_MAX = 4.0
+CONNECT_SECONDS_MAX = 5.0
+ANSWER_BYTES_MAX = 4_096
+# How much one more answer moves the estimate of the latency.
+LATENCY_WEIGHT = 0.05
+
+
+class SendGrid:
+    """A client for one account; `async with` it."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.sendgrid_api_key is None:
+            raise Invalid.at("SENDGRID_API_KEY", "is not set, and without it nothing can be sent.")
+        self._url = f"{settings.sendgrid_base_url}/v3/mail/send"
+        self._key = settings.sendgrid_api_key
+        self._connections = settings.send_connections
+        self._deadline_seconds = settings.send_deadline_seconds
+        self._session: aiohttp.ClientSession | None = None
+        self._running = 0
+        self._latency_seconds = 0.05
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, keepalive_timeout=IDLE_SECONDS_MAX, ttl_dns_cache=60
+            ),
+            headers={
+                "Authorization": f"Bearer {self._key.get_secret_value()}",
+                "Content-Type": "application/json",
+                "User-Agent": f"outreach/{__version__}",
+            },
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+        self._session = None
+
+    def room(self) -> int:
+        """How many more requests could begin within a second, at the latency now seen."""
+        per_connection = max(1.0, 1.0 / self._latency_seconds)
+        return int(self._connections * per_connection) - self._running
+
+    async def send(self, mail: Mail, *, start_by: float) -> Outcome:
+        """One request, classified; see `MailProvider.send`."""
+        body = orjson.dumps(mail_body(mail))
+        self._running += 1
+        began = monotonic()
+        try:
+            outcome = await self._post(body, start_by)
+        finally:
+            self._running -= 1
+        self._latency_seconds += LATENCY_WEIGHT * (monotonic() - began - self._latency_seconds)
+        return outcome
+
+    async def _post(self, body: bytes, start_by: float) -> Outcome:
+        assert self._session is not None, "the client is open"
+        remaining = start_by - monotonic()
+        if remaining <= 0:
+            return NotSent("not begun in time")
+        timeout = aiohttp.ClientTimeout(
+            total=self._deadline_seconds,
+            # Waiting for a free connection and making a new one both count as not begun.
+            connect=remaining,
+            sock_connect=min(remaining, CONNECT_SECONDS_MAX),
+        )
+        try:
+            async with self._session.post(
+                self._url, data=body, timeout=timeout, allow_redirects=False
+            ) as answer:
+                return await _read(answer)
+        except aiohttp.ConnectionTimeoutError:
+            return NotSent("no connection in time")
+        except aiohttp.ClientConnectorError as error:
+            return NotSent(f"no connection: {type(error).__name__}")
+        except TimeoutError:
+            return Unknown("no answer in time")
+        except aiohttp.ClientError as error:
+            return Unknown(f"no readable answer: {type(error).__name__}")
+
+
+async def _read(answer: aiohttp.ClientResponse) -> Outcome:
+    if answer.status == 202:
+        return classify(202, answer.headers.get("X-Message-Id"), "")
+    text = (await answer.content.read(ANSWER_BYTES_MAX)).decode("utf-8", "replace")
+    reset_at = _reset_at(answer.headers.get("X-RateLimit-Reset"))
+    return classify(answer.status, None, _detail(answer.status, text), retry_at=reset_at)
+
+
+def _detail(status: int, text: str) -> str:
+    """What the provider says, short and on one line; some answers are HTML pages."""
+    try:
+        errors = orjson.loads(text)["errors"]
+        said = "; ".join(str(error["message"]) for error in errors)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        said = "" if text.lstrip().startswith("<") else text
+    return f"{status} {' '.join(said.split())}".strip()[:500]
+
+
+def _reset_at(header: str | None) -> datetime | None:
+    """The moment that a 429 names; None when it names none that can be read."""
+    try:
+        return datetime.fromtimestamp(int(header or ""), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

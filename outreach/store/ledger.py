@@ -1,0 +1,181 @@
+"""The ledger after the provider has, or has not, answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from outreach import sql
+from outreach.core.states import ActionState, AttemptOutcome, MessageState
+from outreach.sql import Tx
+
+SQL = sql.load(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedMessage:
+    """A message and the attempt that an outcome is about."""
+
+    message_id: UUID
+    attempt: int
+    attempt_outcome: AttemptOutcome
+    armed_at: datetime
+    message_state: MessageState
+    enrollment_id: UUID
+    sender_id: UUID
+    action_id: UUID
+    node_id: str
+    visit: int
+    to_domain: str
+    counted_attempts: int
+    now: datetime  # of the transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt came to, and what follows for its message and action."""
+
+    message_id: UUID
+    attempt: int
+    outcome: AttemptOutcome
+    http_status: int | None
+    detail: str | None
+    settled_by: str
+    state: MessageState
+    provider_id: str | None
+    at: datetime
+    count: int
+    wake_at: datetime | None
+    failure_code: str | None
+    action_state: ActionState
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTimer:
+    """A timer that begins with the acceptance of a message."""
+
+    enrollment_id: UUID
+    message_id: UUID
+    node_id: str
+    visit: int
+    trigger: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueAttempt:
+    """An attempt that nobody has answered for."""
+
+    tenant_id: UUID
+    message_id: UUID
+    attempt: int
+
+
+async def lock_messages(
+    tx: Tx, tenant_id: UUID, attempts: Sequence[tuple[UUID, int]]
+) -> list[LockedMessage]:
+    """Lock the messages of (message, attempt) pairs in id order; unknown pairs are left out."""
+    return await sql.fetch_all(
+        tx,
+        SQL["lock_messages"],
+        LockedMessage,
+        tenant_id=tenant_id,
+        message_ids=[message_id for message_id, _ in attempts],
+        attempts=[attempt for _, attempt in attempts],
+    )
+
+
+async def settle_attempts(
+    tx: Tx, tenant_id: UUID, items: Sequence[Settlement], timers: Sequence[MessageTimer]
+) -> None:
+    """Write outcomes and start timers; an attempt that is settled already stays as it is."""
+    await tx.execute(
+        SQL["settle_attempts"],
+        {
+            "tenant_id": tenant_id,
+            "message_ids": [i.message_id for i in items],
+            "attempts": [i.attempt for i in items],
+            "outcomes": [i.outcome.value for i in items],
+            "statuses": [i.http_status for i in items],
+            "details": [i.detail for i in items],
+            "settled_bys": [i.settled_by for i in items],
+            "states": [i.state.value for i in items],
+            "provider_ids": [i.provider_id for i in items],
+            "ats": [i.at for i in items],
+            "counts": [i.count for i in items],
+            "wake_ats": [i.wake_at for i in items],
+            "failure_codes": [i.failure_code for i in items],
+            "action_states": [i.action_state.value for i in items],
+            "due_ats": [i.due_at for i in items],
+            "timer_enrollment_ids": [t.enrollment_id for t in timers],
+            "timer_message_ids": [t.message_id for t in timers],
+            "timer_node_ids": [t.node_id for t in timers],
+            "timer_visits": [t.visit for t in timers],
+            "timer_triggers": [t.trigger for t in timers],
+            "timer_due_ats": [t.due_at for t in timers],
+        },
+    )
+
+
+async def pause_provider(tx: Tx, reason: str) -> bool:
+    """Stop all sending through the account; False when it was stopped already."""
+    return await sql.execute(tx, SQL["pause_provider"], reason=reason) > 0
+
+
+async def delay_provider(tx: Tx, until: datetime) -> None:
+    """Nobody sends before `until`."""
+    await sql.execute(tx, SQL["delay_provider"], until=until)
+
+
+async def pause_senders(tx: Tx, tenant_id: UUID, sender_ids: Sequence[UUID], reason: str) -> int:
+    """Stop sending as these identities; how many were not stopped before."""
+    return await sql.execute(
+        tx, SQL["pause_senders"], tenant_id=tenant_id, sender_ids=list(sender_ids), reason=reason
+    )
+
+
+async def raise_incident(
+    tx: Tx, tenant_id: UUID, code: str, subject: object, **detail: object
+) -> None:
+    """Tell people about something that must not happen."""
+    await sql.execute(
+        tx,
+        SQL["raise_incident"],
+        tenant_id=tenant_id,
+        code=code,
+        subject=str(subject),
+        detail=Jsonb(detail),
+    )
+
+
+async def list_overdue_attempts(
+    tx: Tx, *, grace_seconds: float, rows_max: int
+) -> list[OverdueAttempt]:
+    """Attempts of every tenant that are past their deadline."""
+    return await sql.fetch_all(
+        tx,
+        SQL["list_overdue_attempts"],
+        OverdueAttempt,
+        grace_seconds=grace_seconds,
+        rows_max=rows_max,
+    )
+
+
+async def list_attempt_enrollments(
+    tx: Tx, tenant_id: UUID, message_ids: Sequence[UUID]
+) -> dict[UUID, UUID]:
+    """The enrollment of each message that exists."""
+    cursor = await tx.execute(
+        SQL["list_attempt_enrollments"], {"tenant_id": tenant_id, "message_ids": list(message_ids)}
+    )
+    return dict(await cursor.fetchall())
+
+
+async def is_anything_armed(tx: Tx) -> bool:
+    """Whether some attempt is still waiting for its answer."""
+    return bool(await sql.value(tx, SQL["is_anything_armed"]))

@@ -1,0 +1,106 @@
+-- name: lock_messages
+-- The messages of these attempts, locked, with what an outcome changes. The enrollments are locked already.
+select m.id as message_id, r.attempt, a.outcome as attempt_outcome, a.armed_at, m.state as message_state,
+  m.enrollment_id, m.sender_id, m.action_id, m.node_id, m.visit, m.to_domain, m.counted_attempts, now() as now
+from unnest(%(message_ids)s::uuid[], %(attempts)s::smallint[]) as r (message_id, attempt)
+join outbound_messages m on m.tenant_id = %(tenant_id)s::uuid and m.id = r.message_id
+join send_attempts a on a.tenant_id = m.tenant_id and a.message_id = m.id and a.attempt = r.attempt
+order by m.id
+for update of m;
+
+-- name: settle_attempts
+-- What attempts came to, with all that follows for message, action and enrollment, in one statement.
+-- Only attempts still armed or unknown change, so that a late or repeated answer changes nothing.
+with outcome as (
+  select * from unnest(
+    %(message_ids)s::uuid[], %(attempts)s::smallint[], %(outcomes)s::attempt_outcome[], %(statuses)s::smallint[], %(details)s::text[],
+    %(settled_bys)s::text[], %(states)s::message_state[], %(provider_ids)s::text[], %(ats)s::timestamptz[],
+    %(counts)s::smallint[], %(wake_ats)s::timestamptz[], %(failure_codes)s::text[], %(action_states)s::action_state[],
+    %(due_ats)s::timestamptz[]
+  ) as o (message_id, attempt, outcome, http_status, detail, settled_by, state, provider_id, at, count, wake_at, failure_code,
+    action_state, due_at)
+),
+attempt as (
+  update send_attempts a
+  set outcome = o.outcome, settled_at = clock_timestamp(), settled_by = o.settled_by, http_status = o.http_status,
+    detail = o.detail, updated_at = now()
+  from outcome o
+  where a.tenant_id = %(tenant_id)s::uuid and a.message_id = o.message_id and a.attempt = o.attempt
+    and (a.outcome = 'armed' or (a.outcome = 'unknown' and o.outcome in ('accepted', 'not_sent')))
+  returning o.*
+),
+message as (
+  update outbound_messages m
+  set state = o.state,
+    accepted_attempt = case when o.state = 'sent' then o.attempt end,
+    sent_at = case when o.state = 'sent' then o.at end,
+    provider_message_id = coalesce(o.provider_id, m.provider_message_id),
+    counted_attempts = m.counted_attempts + o.count,
+    wake_at = o.wake_at,
+    failure_code = o.failure_code,
+    failure_text = case when o.failure_code is not null then o.detail end,
+    updated_at = now()
+  from attempt o
+  where m.tenant_id = %(tenant_id)s::uuid and m.id = o.message_id
+  returning m.enrollment_id, m.action_id, m.id, m.node_id, o.state, o.at, o.action_state, o.due_at
+),
+action as (
+  update scheduled_actions a
+  set state = o.action_state, due_at = coalesce(o.due_at, a.due_at), updated_at = now()
+  from message o
+  where a.tenant_id = %(tenant_id)s::uuid and a.id = o.action_id and a.state = 'claimed'
+),
+enrollment as (
+  update enrollments e
+  set latest_message_id = o.id, message_node_id = o.node_id, accepted_at = o.at, previous = null, updated_at = now()
+  from message o
+  where o.state = 'sent' and e.tenant_id = %(tenant_id)s::uuid and e.id = o.enrollment_id
+)
+insert into scheduled_actions (
+  tenant_id, enrollment_id, campaign_id, sender_id, node_id, visit, kind, trigger, due_at)
+select e.tenant_id, e.id, e.campaign_id, e.sender_id, t.node_id, t.visit, 'timeout', t.trigger, t.due_at
+from unnest(
+  %(timer_enrollment_ids)s::uuid[], %(timer_message_ids)s::uuid[], %(timer_node_ids)s::text[], %(timer_visits)s::int[],
+  %(timer_triggers)s::text[], %(timer_due_ats)s::timestamptz[]
+) as t (enrollment_id, message_id, node_id, visit, trigger, due_at)
+join message on message.id = t.message_id
+join enrollments e on e.tenant_id = %(tenant_id)s::uuid and e.id = t.enrollment_id;
+
+-- name: pause_provider
+-- The account cannot send: nothing is claimed until a person, or a working key, ends it.
+update installation
+set provider_paused_at = now(), provider_pause_reason = %(reason)s::text, updated_at = now()
+where provider_paused_at is null;
+
+-- name: delay_provider
+-- The provider asked everybody to come back later.
+update installation
+set provider_later_until = %(until)s::timestamptz, updated_at = now()
+where provider_later_until is null or provider_later_until < %(until)s::timestamptz;
+
+-- name: pause_senders
+-- The provider refuses these identities.
+update sender_identities
+set paused_at = now(), pause_reason = %(reason)s::text, updated_at = now()
+where tenant_id = %(tenant_id)s::uuid and id = any (%(sender_ids)s::uuid[]) and paused_at is null;
+
+-- name: raise_incident
+-- An alarm for people, once for its subject.
+insert into incidents (tenant_id, code, subject, detail)
+values (%(tenant_id)s::uuid, %(code)s::text, %(subject)s::text, %(detail)s::jsonb)
+on conflict (tenant_id, code, subject) do update set closed_at = null, updated_at = now();
+
+-- name: list_overdue_attempts
+-- Attempts over all tenants whose process has not answered for them.
+select tenant_id, message_id, attempt
+from attempts_overdue(make_interval(secs => %(grace_seconds)s::double precision), %(rows_max)s::int);
+
+-- name: list_attempt_enrollments
+-- The enrollment of each message.
+select m.id as message_id, m.enrollment_id
+from outbound_messages m
+where m.tenant_id = %(tenant_id)s::uuid and m.id = any (%(message_ids)s::uuid[]);
+
+-- name: is_anything_armed
+-- Whether any worker still waits for an answer from the provider.
+select attempts_armed() > 0;
