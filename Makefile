@@ -7,7 +7,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 export PYTHONPATH :=
 
-.PHONY: help install install-dev demo dev test fast lint format requirements
+.PHONY: help python install install-dev demo dev test fast lint format requirements
 
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ python:
 install: python ## Build .venv; .venv/bin/outreach is the command
 	@$(PYTHON) tools/bootstrap.py run
 
-install-dev: python
+install-dev: python ## Build .venv with what the tests need
 	@$(PYTHON) tools/bootstrap.py dev
 
 demo: install ## The whole main job on real parts, in under two minutes
