@@ -298,7 +298,7 @@ as $$
   from tenants t
   cross join lateral (
     select
-      (t.parked_until is null or t.parked_until <= now()) and t.state = 'active' and exists (
+      (t.parked_until is null or t.parked_until <= now()) and exists (
         select from scheduled_actions a
         where a.tenant_id = t.id and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
       ) as has_send,
@@ -307,7 +307,7 @@ as $$
         where a.tenant_id = t.id and a.state = 'pending' and a.kind = 'timeout' and a.held_by is null and a.due_at <= now()
       ) as has_timer
   ) due
-  where due.has_send or due.has_timer
+  where t.state = 'active' and (due.has_send or due.has_timer)
   limit rows_max
 $$;
 

@@ -7,7 +7,7 @@ none; if that one started too early to see our rows, the sweep finds them within
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from uuid import UUID
 
@@ -23,18 +23,31 @@ QUEUES: Mapping[str, str] = MappingProxyType(
 )
 """The queue of each task that can be woken."""
 
+MAINTENANCE = "maintenance"
+"""The queue of the tasks that nobody wakes: they come by the clock."""
+
+PRIORITIES: Mapping[str, int] = MappingProxyType({"apply_events": 10, "fire_timers": 5})
+"""Higher goes first where one worker serves several queues: an unsubscribe before the next send."""
+
 
 async def wake(tx: Tx, task: str, *, tenant_id: UUID | None = None) -> None:
     """Have `task` run after this commit, once for all that ask before it starts.
 
     Call it last: it may wait for another transaction that wakes the same.
     """
-    args = {} if tenant_id is None else {"tenant_id": str(tenant_id)}
-    await sql.execute(
+    await wake_all(tx, [(task, tenant_id)])
+
+
+async def wake_all(tx: Tx, works: Collection[tuple[str, UUID | None]]) -> int:
+    """`wake` for each (task, tenant), in one statement; how many were not waiting already."""
+    tasks = [task for task, _ in works]
+    args = [{} if tenant is None else {"tenant_id": str(tenant)} for _, tenant in works]
+    return await sql.execute(
         tx,
         SQL["wake"],
-        queue=QUEUES[task],
-        task=task,
-        queueing_lock=":".join([task, *args.values()]),
-        args=Jsonb(args),
+        queues=[QUEUES[task] for task in tasks],
+        tasks=tasks,
+        priorities=[PRIORITIES.get(task, 0) for task in tasks],
+        queueing_locks=[":".join([task, *a.values()]) for task, a in zip(tasks, args, strict=True)],
+        args=[Jsonb(a) for a in args],
     )

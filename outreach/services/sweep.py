@@ -1,0 +1,54 @@
+"""The sweep: whatever is due gets its wake-up, whether or not somebody woke it before.
+
+Wake-ups may be lost: a commit that comes just after a task looked, a job table that was emptied, a
+moment that nobody wakes anyone at because it is only a time. Our tables say what is due, so asking
+them each second makes an emptied queue whole again.
+
+Stalled jobs are deleted and not tried again. A job only says that there is work: if there still is,
+the sweep says so again within its second, and if there is none, running it would do nothing. So a
+job carries no count of its runs either: what must not be tried for ever is a message, and its
+attempts are counted in the ledger; a task that fails is rested by the worker (`tasks/flights.py`).
+"""
+
+from __future__ import annotations
+
+from outreach.db import Database, Role
+from outreach.store import sweep, wakeups
+
+# Longer than a worker's silence while it drains (its graceful stop), several heartbeats long.
+SILENT_SECONDS = 90.0
+# Longer than the hard timeout of any task.
+RUNNING_SECONDS = 600.0
+MONTHS_AHEAD = 3
+KEPT_DAYS = 7
+
+
+async def sweep_once(db: Database) -> int:
+    """Wake the tasks that have something to do; how many were not waiting already."""
+    async with db.transaction(Role.WORKER) as tx:
+        due = await sweep.list_due_work(tx)
+        return await wakeups.wake_all(tx, [(w.task, w.tenant_id) for w in due]) if due else 0
+
+
+async def is_idle(db: Database) -> bool:
+    """Whether nothing can be done before some moment comes or somebody acts."""
+    async with db.transaction(Role.WORKER) as tx:
+        return await sweep.is_idle(tx)
+
+
+async def delete_stalled_jobs(db: Database) -> int:
+    """Delete the jobs of workers that died; how many."""
+    async with db.transaction(Role.WORKER) as tx:
+        return await sweep.delete_stalled_jobs(
+            tx, silent_seconds=SILENT_SECONDS, running_seconds=RUNNING_SECONDS
+        )
+
+
+async def keep_house(db: Database) -> None:
+    """What a minute asks for: months ahead, no hint that parks for ever, no litter."""
+    async with db.transaction(Role.WORKER) as tx:
+        await sweep.make_partitions(tx, months=MONTHS_AHEAD)
+        await sweep.delete_ended_jobs(tx, days=KEPT_DAYS)
+    async with db.transaction(Role.OPERATOR) as tx:
+        await sweep.forget_parking(tx)
+    await delete_stalled_jobs(db)
