@@ -36,6 +36,7 @@ __all__ = [
     "on_accepted",
     "on_events",
     "on_failed",
+    "on_refused",
     "on_timer",
     "start",
 ]
@@ -135,6 +136,15 @@ def on_failed(
     walk = Walk(plan, position, zone, now)
     walk.fail(reason)
     walk.settle()
+    return walk.advance()
+
+
+def on_refused(
+    plan: Plan, position: Position, reason: str, zone: ZoneInfo, now: datetime
+) -> Advance:
+    """Nothing more may be sent to this contact: the enrollment is stopped where it stands."""
+    walk = Walk(plan, position, zone, now)
+    walk.end(EnrollmentState.STOPPED, reason, None, now, None)
     return walk.advance()
 
 

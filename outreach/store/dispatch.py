@@ -49,6 +49,7 @@ class Budget:
     installation_live: list[int]
     tenant_armed: int
     installation_armed: int
+    is_held_by_limit: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Lane:
     day_cap: int
     concurrent_max: int | None
     free: int
+    is_held_by_limit: bool
     armed: int
 
     def caps(self) -> list[tuple[int, int]]:

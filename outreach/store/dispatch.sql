@@ -42,7 +42,11 @@ select
   case when l.concurrent_max is null then 0 else (
     select count(*) from send_attempts a where a.tenant_id = t.id and a.outcome = 'armed'
   ) end as tenant_armed,
-  case when i.concurrent_max is null then 0 else attempts_armed() end as installation_armed
+  case when i.concurrent_max is null then 0 else attempts_armed() end as installation_armed,
+  exists (
+    select from send_holds h
+    where h.tenant_id = t.id and h.scope in ('tenant', 'installation') and h.ended_at is null and h.reason like 'limit%%'
+  ) as is_held_by_limit
 from tenants t
 cross join installation i
 left join send_rate_limits l on l.tenant_id = t.id and l.scope = 'tenant' and l.key = ''
@@ -59,6 +63,11 @@ select
   caps.minute as minute_cap, caps.hour as hour_cap, caps.day as day_cap,
   coalesce(own.concurrent_max, general.concurrent_max) as concurrent_max,
   least(caps.minute - used.minute, caps.hour - used.hour, caps.day - used.day) as free,
+  exists (
+    select from send_holds h
+    where h.tenant_id = s.tenant_id and h.scope = 'sender' and h.subject_id = s.id and h.ended_at is null
+      and h.reason like 'limit%%'
+  ) as is_held_by_limit,
   case when coalesce(own.concurrent_max, general.concurrent_max) is null then 0 else (
     select count(*) from send_attempts a
     join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id

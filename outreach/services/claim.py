@@ -1,0 +1,351 @@
+"""One claim: decide about due sends and arm those that may go, in one transaction.
+
+Under the tenant's lock: what bounds the batch, the senders that have something due, as many of
+their oldest actions as there are tokens for, core's judgement of each, the domains' tokens, and
+one statement that writes ledger, attempts and actions. The installation's counter comes last and
+conditionally; when another tenant took its tokens meanwhile, everything is rolled back and tried
+with what is left. After the commit the provider may be called, and not before.
+
+Work does not depend on how much else is waiting: at most `size_max` actions are read, and what a
+full domain refuses is promised a later moment, each row its own, and not read again before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from time import monotonic
+from uuid import UUID
+
+from outreach.core.gates import Allow, Busy, DueSend, Hold, Refuse, Stale, judge
+from outreach.core.limits import START_SECONDS_MAX, Limits, Scope, bucket_of
+from outreach.core.mail import Mail
+from outreach.core.plan import Plan
+from outreach.core.render import MissingValue, RenderProblem
+from outreach.core.schedule import zone_for
+from outreach.core.states import EnrollmentState, PauseState, Verdict
+from outreach.db import Database
+from outreach.services import tokens
+from outreach.services.compose import Composed, Terms, compose
+from outreach.services.plans import load_plans
+from outreach.sql import Tx
+from outreach.store import counters, dispatch, holds
+from outreach.store.dispatch import Budget, DomainTokens, Lane
+from outreach.store.holds import No, Postponement, SetHold
+
+# A value that is missing may have been filled in; a pause may have ended without a word to us.
+VALUE_LOOK_SECONDS = 3600.0
+PAUSE_LOOK_SECONDS = 5.0
+PACED_LOOK_SECONDS = 0.2
+# What the rescuer waits beyond the request's own deadline before it calls an attempt unknown.
+DEADLINE_SLACK_SECONDS = 3.0
+TRIES_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What came of it: mails that are armed, and actions that will never go."""
+
+    mails: list[Mail] = field(default_factory=list)
+    refused: list[tuple[DueSend, Refuse]] = field(default_factory=list)
+    start_by: float = 0.0  # of time.monotonic(): what has not begun by then is not sent
+    seen: int = 0  # actions read; 0: there is nothing to do now
+
+
+class _InstallationFull(Exception):
+    """Another tenant took the installation's tokens between our look and our grant."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Decisions on their way to being written."""
+
+    granted: list[Composed] = field(default_factory=list)
+    refused: list[tuple[DueSend, Refuse]] = field(default_factory=list)
+    noes: list[No] = field(default_factory=list)
+    postponed: list[Postponement] = field(default_factory=list)
+    canceled: list[UUID] = field(default_factory=list)
+    crowded: list[DueSend] = field(default_factory=list)  # their domain has no token left
+    domains: dict[str, DomainTokens] = field(default_factory=dict)
+
+
+async def claim_batch(
+    db: Database, tenant_id: UUID, *, size_max: int, terms: Terms, deadline_seconds: float
+) -> Claim:
+    """Arm up to `size_max` due sends of a tenant; everything or, on a crash, nothing."""
+    for _ in range(TRIES_MAX):
+        async with db.connection() as connection:
+            try:
+                async with connection.transaction():
+                    return await _claim(connection, tenant_id, size_max, terms, deadline_seconds)
+            except _InstallationFull:
+                continue
+    return Claim(seen=0)
+
+
+async def _claim(
+    tx: Tx, tenant_id: UUID, size_max: int, terms: Terms, deadline_seconds: float
+) -> Claim:
+    await dispatch.begin_claim(tx, tenant_id)
+    start_by = monotonic() + START_SECONDS_MAX
+    budget = await dispatch.read_budget(tx, tenant_id)
+    if budget is None or await _is_barred(tx, tenant_id, budget):
+        return Claim()
+    total = await _total(tx, tenant_id, budget, size_max)
+    if total < 1:
+        return Claim()
+    lanes = await dispatch.list_lanes(tx, tenant_id)
+    ready = [lane for lane in lanes if lane.is_verified and not lane.is_paused]
+    takes = tokens.share([lane for lane in ready if tokens.room_of(lane) > 0], total)
+    until = await _hold_senders(tx, tenant_id, lanes, budget.granted_at)
+    if not takes:
+        if until is not None:
+            await holds.park_tenant(tx, tenant_id, until)
+        return Claim()
+    due = await dispatch.claim_sends(tx, tenant_id, takes)
+    batch = await _decide(tx, tenant_id, due, budget, terms)
+    by_id = {lane.sender_id: lane for lane in lanes}
+    await _grant(tx, tenant_id, batch, by_id, budget, deadline_seconds)
+    return Claim([c.mail for c in batch.granted], batch.refused, start_by, len(due))
+
+
+async def _is_barred(tx: Tx, tenant_id: UUID, budget: Budget) -> bool:
+    """Whether a pause or the provider stands before everything; the tenant is parked then."""
+    later = budget.provider_later_until
+    if later is not None and later > budget.granted_at:
+        await holds.park_tenant(tx, tenant_id, later)
+        return True
+    paused = PauseState.PAUSED in (budget.tenant_state, budget.installation_state)
+    if paused or budget.provider_paused_at is not None:
+        look_at = budget.granted_at + timedelta(seconds=PAUSE_LOOK_SECONDS)
+        await holds.park_tenant(tx, tenant_id, look_at)
+        return True
+    return False
+
+
+async def _total(tx: Tx, tenant_id: UUID, budget: Budget, size_max: int) -> int:
+    """How many may go at all: tokens and free places of tenant and installation."""
+    at = budget.granted_at
+    for scope, limits, live in (
+        (Scope.TENANT, tokens.tenant_limits(budget), budget.tenant_live),
+        (Scope.INSTALLATION, tokens.installation_limits(budget), budget.installation_live),
+    ):
+        free = tokens.free_of(limits, live)
+        if free is not None and free < 1:
+            bound = await _bound(tx, tenant_id, scope, limits, at)
+            detail = bound.detail(scope, "")
+            hold = SetHold(scope.value, tenant_id, bound.reason, bound.until, detail)
+            await holds.open_holds(tx, tenant_id, [hold])
+            await holds.park_tenant(tx, tenant_id, bound.until)
+            return 0
+        size_max = size_max if free is None else min(size_max, free)
+    if budget.is_held_by_limit:
+        ended = [("tenant", tenant_id), ("installation", tenant_id)]
+        await holds.end_limit_holds(tx, tenant_id, ended)
+    for maximum, armed in (
+        (budget.tenant_concurrent, budget.tenant_armed),
+        (budget.installation_concurrent, budget.installation_armed),
+    ):
+        size_max = size_max if maximum is None else min(size_max, maximum - armed)
+    if size_max < 1:
+        await holds.park_tenant(tx, tenant_id, at + timedelta(seconds=PACED_LOOK_SECONDS))
+    return size_max
+
+
+async def _bound(
+    tx: Tx, tenant_id: UUID, scope: Scope, limits: Limits, at: datetime
+) -> tokens.Bound:
+    if scope is Scope.INSTALLATION:
+        return await tokens.read_installation_bound(tx, limits, at)
+    bounds, _ = await tokens.read_bounds(tx, tenant_id, scope, {"": list(limits.windows())}, at)
+    return bounds[""]
+
+
+async def _hold_senders(
+    tx: Tx, tenant_id: UUID, lanes: Sequence[Lane], at: datetime
+) -> datetime | None:
+    """Say of each sender that cannot send now why, once; when the first of them can again.
+
+    None: there is no sender with something due, or only a person's act can help.
+    """
+    stopped = [lane for lane in lanes if not lane.is_verified or lane.is_paused]
+    spent = {lane.sender_id: lane for lane in lanes if lane not in stopped and lane.free < 1}
+    found = [
+        SetHold(
+            "sender", lane.sender_id, "sender_paused" if lane.is_paused else "sender_unverified"
+        )
+        for lane in stopped
+    ]
+    untils: list[datetime] = []
+    if spent:
+        wanted = {str(sender_id): lane.caps() for sender_id, lane in spent.items()}
+        bounds, _ = await tokens.read_bounds(tx, tenant_id, Scope.SENDER, wanted, at)
+        for sender_id in spent:
+            bound = bounds[str(sender_id)]
+            detail = bound.detail(Scope.SENDER, str(sender_id))
+            found.append(SetHold("sender", sender_id, bound.reason, bound.until, detail))
+            untils.append(bound.until)
+    if found:
+        await holds.open_holds(tx, tenant_id, found)
+    granting = [
+        ("sender", lane.sender_id)
+        for lane in lanes
+        if lane.is_held_by_limit and lane.sender_id not in spent
+    ]
+    if granting:
+        await holds.end_limit_holds(tx, tenant_id, granting)
+    if any(lane.free > 0 and lane not in stopped for lane in lanes):
+        untils.append(at + timedelta(seconds=PACED_LOOK_SECONDS))  # waits for a free place only
+    if stopped and not untils:
+        return at + timedelta(seconds=PAUSE_LOOK_SECONDS)
+    return min(untils, default=None)
+
+
+async def _decide(
+    tx: Tx, tenant_id: UUID, due: Sequence[DueSend], budget: Budget, terms: Terms
+) -> _Batch:
+    """Judge, compose, and keep to the domains' tokens, oldest first."""
+    batch = _Batch()
+    plans = await load_plans(tx, tenant_id, {(d.campaign_id, d.plan_version) for d in due})
+    composed: list[Composed] = []
+    for one in sorted(due, key=lambda d: (d.due_at, d.action_id)):
+        plan = plans[one.campaign_id, one.plan_version]
+        if _judge(batch, one, plan, budget):
+            made = _compose(batch, one, plan, tenant_id, budget, terms)
+            composed.extend([] if made is None else [made])
+    domains = sorted({c.due.email_domain for c in composed})
+    rows = await dispatch.list_domain_tokens(tx, tenant_id, domains) if domains else []
+    batch.domains = {row.domain: row for row in rows}
+    left = {row.domain: row.free for row in rows}
+    for made in composed:
+        if left[made.due.email_domain] > 0:
+            left[made.due.email_domain] -= 1
+            batch.granted.append(made)
+        else:
+            batch.crowded.append(made.due)
+    await _promise(tx, tenant_id, batch, budget.granted_at)
+    return batch
+
+
+def _judge(batch: _Batch, due: DueSend, plan: Plan, budget: Budget) -> bool:
+    """Whether nothing but values and tokens stands against it; else the no is in the batch."""
+    zone = zone_for(plan, due.timezone)
+    judgement = judge(
+        due, plan, zone, budget.granted_at, allows_risky=budget.allows_risky_addresses
+    )
+    match judgement:
+        case Allow():
+            return True
+        case Hold(reason, until, held_by):
+            _hold(batch, due, reason, until, held_by=held_by)
+        case Refuse():
+            batch.refused.append((due, judgement))
+        case Stale():
+            batch.canceled.append(due.action_id)
+        case Busy():
+            pass
+    return False
+
+
+def _hold(
+    batch: _Batch,
+    due: DueSend,
+    reason: str,
+    until: datetime | None,
+    *,
+    held_by: str | None = None,
+    detail: Mapping[str, object] | None = None,
+) -> None:
+    if held_by != "campaign":  # the campaign's own hold, stored once, says it for all
+        batch.noes.append(
+            No(due.enrollment_id, due.action_id, Verdict.HOLD, reason, until, detail or {})
+        )
+    batch.postponed.append(Postponement(due.action_id, until, held_by))
+
+
+def _compose(
+    batch: _Batch, due: DueSend, plan: Plan, tenant_id: UUID, budget: Budget, terms: Terms
+) -> Composed | None:
+    try:
+        return compose(due, plan, tenant_id, budget, terms)
+    except MissingValue as missing:
+        until = budget.granted_at + timedelta(seconds=VALUE_LOOK_SECONDS)
+        _hold(batch, due, "value_missing", until, detail={"field": missing.field})
+    except RenderProblem:
+        batch.refused.append((due, Refuse("template_failed", EnrollmentState.FAILED)))
+    return None
+
+
+async def _promise(tx: Tx, tenant_id: UUID, batch: _Batch, at: datetime) -> None:
+    """Give each message of a full domain a moment of its own, behind those promised before."""
+    if not batch.crowded:
+        return
+    full = sorted({due.email_domain for due in batch.crowded})
+    wanted = {domain: batch.domains[domain].caps() for domain in full}
+    bounds, promised = await tokens.read_bounds(tx, tenant_id, Scope.DOMAIN, wanted, at)
+    reach: dict[tuple[str, str, int], datetime] = {}
+    for due in batch.crowded:
+        domain = due.email_domain
+        bound = bounds[domain]
+        key = (Scope.DOMAIN.value, domain, bound.window_seconds)
+        last = reach.get(key) or promised.get((domain, bound.window_seconds))
+        step = timedelta(seconds=bound.window_seconds / max(bound.cap, 1))
+        until = bound.until if last is None else max(bound.until, last + step)
+        reach[key] = until
+        _hold(batch, due, bound.reason, until, detail=bound.detail(Scope.DOMAIN, domain))
+    await counters.promise(tx, tenant_id, reach)
+
+
+async def _grant(
+    tx: Tx,
+    tenant_id: UUID,
+    batch: _Batch,
+    lanes: Mapping[UUID, Lane],
+    budget: Budget,
+    deadline_seconds: float,
+) -> None:
+    """Write the batch: ledger and tokens, then the noes, the installation's tokens last."""
+    at = budget.granted_at
+    if batch.granted:
+        seconds = START_SECONDS_MAX + deadline_seconds + DEADLINE_SLACK_SECONDS
+        deadline_at = at + timedelta(seconds=seconds)
+        grants = [c.grant for c in batch.granted]
+        armed = await dispatch.arm_sends(
+            tx, tenant_id, grants, granted_at=at, deadline_at=deadline_at
+        )
+        _leave_out_intended(batch, armed)
+    if batch.noes:
+        await holds.insert_refusals(tx, tenant_id, batch.noes)
+    if batch.postponed:
+        await holds.postpone_actions(tx, tenant_id, batch.postponed)
+    if batch.canceled:
+        await holds.cancel_actions(tx, tenant_id, batch.canceled)
+    if batch.granted:
+        await _take(tx, tenant_id, batch, lanes, budget)
+
+
+def _leave_out_intended(batch: _Batch, armed: set[UUID]) -> None:
+    """A message that was intended before is not made twice: its second action ends here."""
+    for composed in [c for c in batch.granted if c.grant.message_id not in armed]:
+        batch.granted.remove(composed)
+        due = composed.due
+        batch.noes.append(No(due.enrollment_id, due.action_id, Verdict.REFUSE, "already_intended"))
+        batch.canceled.append(due.action_id)
+
+
+async def _take(
+    tx: Tx, tenant_id: UUID, batch: _Batch, lanes: Mapping[UUID, Lane], budget: Budget
+) -> None:
+    """Tokens at every scope for what was armed, or the whole claim is undone."""
+    at = budget.granted_at
+    pairs = [(c.due.sender_id, c.due.email_domain) for c in batch.granted]
+    taken = tokens.taken(pairs, lanes, batch.domains, tokens.tenant_limits(budget), at)
+    if taken:
+        await counters.take_tokens(tx, tenant_id, taken, at=at)
+    caps = list(tokens.installation_limits(budget).windows())
+    if caps:
+        windows = [(window, bucket_of(at, window), cap) for window, cap in caps]
+        got = await counters.take_installation(tx, len(pairs), windows, at=at)
+        if len(got) < len(windows):
+            raise _InstallationFull

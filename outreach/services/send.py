@@ -1,0 +1,185 @@
+"""Sending what is due: claim, hand over, record, several batches at a time.
+
+Each batch goes through three phases, each its own transaction, with no provider call inside one:
+the claim arms it, the requests run all at once, and outcomes are recorded as they come, so that a
+slow answer delays nobody's record. A worker that dies in between leaves attempts armed; the
+rescuer calls them unknown when their deadline has passed, and nothing is sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from uuid import UUID
+
+import psycopg
+
+from outreach import log
+from outreach.config import Settings
+from outreach.core.errors import Invalid, Unavailable
+from outreach.core.mail import Mail
+from outreach.core.outcome import Outcome, Unknown
+from outreach.db import Database, Role
+from outreach.providers.protocol import MailProvider
+from outreach.services import tokens
+from outreach.services.claim import Claim, claim_batch
+from outreach.services.compose import Terms
+from outreach.services.outcomes import Freed, Result, record_outcomes
+from outreach.services.refuse import refuse
+from outreach.store import counters, dispatch, ledger
+
+# Answers that are there are recorded at least this often while others are awaited.
+RECORD_SECONDS = 0.25
+# How long outcomes that are known are kept in hand while the database is away.
+RECORD_PATIENCE_SECONDS = 20.0
+RESCUE_ROWS_MAX = 500
+
+_log = log.get("send")
+
+
+@dataclass(frozen=True, slots=True)
+class SendContext:
+    """What sending needs; made once a process."""
+
+    db: Database
+    provider: MailProvider
+    terms: Terms
+    batch_max: int = 100
+    batches_in_flight: int = 3
+    deadline_seconds: float = 10.0
+
+
+def send_context(db: Database, provider: MailProvider, settings: Settings) -> SendContext:
+    """From the settings; raises Invalid when links could not be signed."""
+    if not settings.secrets:
+        raise Invalid.at("SECRET_KEY", "is not set, and unsubscribe links must be signed.")
+    return SendContext(
+        db=db,
+        provider=provider,
+        terms=Terms(settings.public_url, settings.secrets, settings.inbound_domain),
+        batch_max=settings.send_batch_max,
+        batches_in_flight=settings.send_batches_in_flight,
+        deadline_seconds=settings.send_deadline_seconds,
+    )
+
+
+async def send_due(
+    context: SendContext, tenant_id: UUID, *, stop: asyncio.Event, slice_seconds: float
+) -> bool:
+    """Send a tenant's due mail until none is left, the time is over, or `stop` is set.
+
+    Whether some may be left. What has been claimed is always brought to its end.
+    """
+    ends_at = monotonic() + slice_seconds
+    running: set[asyncio.Task[None]] = set()
+    has_more = True
+    try:
+        while True:
+            while has_more and len(running) < context.batches_in_flight:
+                if stop.is_set() or monotonic() >= ends_at:
+                    break
+                claim = await _claim(context, tenant_id)
+                if claim is None:
+                    break
+                has_more = claim.seen > 0
+                if claim.mails:
+                    running.add(asyncio.create_task(_deliver(context, tenant_id, claim)))
+            if not running:
+                return has_more
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        if running:
+            await asyncio.wait(running)
+
+
+async def _claim(context: SendContext, tenant_id: UUID) -> Claim | None:
+    """The next batch, no larger than what can begin within a second; None without room."""
+    size = min(context.batch_max, context.provider.room())
+    if size < 1:
+        return None
+    claim = await claim_batch(
+        context.db,
+        tenant_id,
+        size_max=size,
+        terms=context.terms,
+        deadline_seconds=context.deadline_seconds,
+    )
+    await refuse(context.db, tenant_id, claim.refused)
+    return claim
+
+
+async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
+    """Hand over a batch and record each outcome soon after it is known."""
+    provider, start_by = context.provider, claim.start_by
+    tasks = {
+        asyncio.create_task(provider.send(mail, start_by=start_by)): mail for mail in claim.mails
+    }
+    pending: set[asyncio.Task[Outcome]] = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, timeout=RECORD_SECONDS)
+        if done:
+            results = [_result(tasks[task], task) for task in done]
+            await record(context.db, tenant_id, results)
+
+
+def _result(mail: Mail, task: asyncio.Task[Outcome]) -> Result:
+    error = task.exception()
+    if error is not None:
+        _log.error("a request ended in a way that is not foreseen", error=repr(error))
+        return Result(mail.message_id, mail.attempt, Unknown(type(error).__name__), "answer")
+    return Result(mail.message_id, mail.attempt, task.result(), "answer")
+
+
+async def record(db: Database, tenant_id: UUID, results: Sequence[Result]) -> None:
+    """Write outcomes down, waiting for the database for a while should it be away.
+
+    When it stays away, the attempts stay armed and the rescuer finds them.
+    """
+    ends_at = monotonic() + RECORD_PATIENCE_SECONDS
+    pause_seconds = 0.1
+    while True:
+        try:
+            async with db.transaction(Role.WORKER, tenant_id) as tx:
+                freed = await record_outcomes(tx, tenant_id, results)
+            break
+        except (psycopg.OperationalError, Unavailable) as error:
+            if monotonic() + pause_seconds > ends_at:
+                raise
+            _log.warning("outcomes wait for the database", error=type(error).__name__)
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, 2.0)
+    if freed:
+        await give_back(db, tenant_id, freed)
+
+
+async def give_back(db: Database, tenant_id: UUID, freed: Sequence[Freed]) -> None:
+    """Return the tokens of what was certainly not sent; lost in a crash, they expire."""
+    async with db.transaction(Role.WORKER, tenant_id) as tx:
+        await dispatch.begin_claim(tx, tenant_id)
+        taken = tokens.every_window([(f.sender_id, f.domain, f.armed_at) for f in freed])
+        await counters.give_back_tokens(tx, tenant_id, taken)
+        windows = tokens.installation_windows([f.armed_at for f in freed])
+        await counters.give_back_installation(tx, windows)
+
+
+async def rescue(db: Database, *, grace_seconds: float = 0.0) -> int:
+    """Call attempts unknown whose process has not answered for them; how many there were.
+
+    They may have been accepted: an event settles them, or a later look. None is sent again.
+    """
+    async with db.transaction(Role.WORKER) as tx:
+        overdue = await ledger.list_overdue_attempts(
+            tx, grace_seconds=grace_seconds, rows_max=RESCUE_ROWS_MAX
+        )
+    for tenant_id in sorted({one.tenant_id for one in overdue}):
+        results = [
+            Result(one.message_id, one.attempt, Unknown("its worker ended"), "rescuer")
+            for one in overdue
+            if one.tenant_id == tenant_id
+        ]
+        await record(db, tenant_id, results)
+    return len(overdue)

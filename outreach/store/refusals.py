@@ -1,0 +1,34 @@
+"""Sends that wait for a value, and the clock that judges their patience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from outreach import sql
+from outreach.sql import Tx
+
+SQL = sql.load(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A send held by a missing value since then."""
+
+    action_id: UUID
+    enrollment_id: UUID
+    since: datetime
+
+
+async def read_now(tx: Tx) -> datetime:
+    """The transaction's moment."""
+    now: datetime = await sql.value(tx, SQL["read_now"])
+    return now
+
+
+async def list_waiting_for_values(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[Waiting]:
+    """The sends that wait longest for a value."""
+    return await sql.fetch_all(
+        tx, SQL["list_waiting_for_values"], Waiting, tenant_id=tenant_id, rows_max=rows_max
+    )
