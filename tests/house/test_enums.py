@@ -48,3 +48,9 @@ def test_an_enum_says_what_its_sql_type_says(name: str, labels: dict[str, list[s
 
 def test_every_sql_enum_has_its_python_enum(labels: dict[str, list[str]]) -> None:
     assert set(labels) - SQL_ONLY == set(named_enums())
+
+
+def test_an_enum_that_differs_is_found(labels: dict[str, list[str]]) -> None:
+    shuffled = [member.value for member in reversed(states.PauseState)]
+    assert shuffled != labels["pause_state"]
+    assert sorted(shuffled) == sorted(labels["pause_state"])
