@@ -7,7 +7,7 @@ create table webhook_deliveries (
   id uuid primary key default new_id(),
   provider text not null,
   received_at timestamptz not null default now(),
-  payload_hash bytea not null unique check (length(payload_hash) = 32),  -- SHA-256 of timestamp and body
+  payload_hash bytea not null unique check (length(payload_hash) = 32),  -- SHA-256 of provider and body; a retry has a newer timestamp
   payload bytea not null,
   signed_at timestamptz,  -- the provider's timestamp
   state webhook_state not null default 'received',
@@ -52,6 +52,8 @@ create table message_events (
 create index message_events_of_message on message_events (tenant_id, outbound_message_id, event_at);
 create table message_events_default partition of message_events default;
 select protect_tenant_table('message_events', 'select', 'select, insert');
+-- An event never changes, but whether a person made it is known from what else happened around it.
+grant update (is_machine) on message_events to outreach_worker;
 
 create table message_event_keys (
   tenant_id uuid not null,
@@ -112,11 +114,14 @@ create table unmatched_events (
   delivery_id uuid,
   received_at timestamptz not null default now(),
   adopted_at timestamptz,
+  look_at timestamptz not null default now(),  -- when its message is looked for again; ever more rarely
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   unique (provider, provider_event_id)
 );
-create index unmatched_events_open on unmatched_events (received_at) where adopted_at is null;
+create index unmatched_events_open on unmatched_events (look_at)
+  where adopted_at is null and reason = 'unknown_message';
+create index unmatched_events_by_time on unmatched_events (received_at);
 alter table unmatched_events enable row level security;
 alter table unmatched_events force row level security;
 create policy owner_sees_all on unmatched_events to current_user using (true) with check (true);

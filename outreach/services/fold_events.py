@@ -1,0 +1,229 @@
+"""What events of one tenant do: stored once, then message, enrollment and suppressions follow.
+
+Everything happens in the caller's transaction and only for events that are new, so that a repeat,
+in whatever company, changes nothing. Locks in the documented order: enrollments by id, messages,
+actions, campaigns, contacts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from outreach.core.address import normalize_address
+from outreach.core.delivery import DropReason, delivery_of, raised, trigger_of
+from outreach.core.outcome import Accepted
+from outreach.core.plan import Trigger
+from outreach.core.provider_events import PROVIDER
+from outreach.core.states import AttemptOutcome, Delivery, EventType
+from outreach.core.suppression import reason_to_record
+from outreach.core.transitions import Advance, Event, on_events
+from outreach.services.outcomes import Result, record_outcomes
+from outreach.services.standing import (
+    Standing,
+    histories,
+    lock_standings,
+    wake_due,
+    write_advances,
+)
+from outreach.services.suppress import SuppressionEntry, suppress
+from outreach.services.unpack import OwnedEvent
+from outreach.sql import Tx
+from outreach.store import events as store
+from outreach.store.events import Incident, JudgedClick, NewEvent
+
+_CLICK_CONTEXT = frozenset({EventType.DELIVERED, EventType.OPENED, EventType.CLICKED})
+_OPEN_OUTCOMES = frozenset({AttemptOutcome.ARMED, AttemptOutcome.UNKNOWN})
+
+
+async def fold_events(tx: Tx, tenant_id: UUID, owned: Sequence[OwnedEvent], now: datetime) -> int:
+    """Store and apply those that are new; how many that were.
+
+    The transaction acts for this tenant. The number of statements does not grow with `owned`.
+    """
+    fresh_ids = await store.insert_events(tx, tenant_id, PROVIDER, [_stored(e) for e in owned])
+    fresh = [item for item in owned if item.event.id in fresh_ids]
+    if not fresh:
+        return 0
+    enrollment_ids = {item.enrollment_id for item in fresh}
+    standings = await lock_standings(tx, tenant_id, enrollment_ids)
+    if await _prove_acceptance(tx, tenant_id, fresh):
+        standings = await lock_standings(tx, tenant_id, enrollment_ids)
+    await _raise_deliveries(tx, tenant_id, fresh)
+    judged = await _judge_clicks(tx, tenant_id, fresh)
+    advances = await _advances(tx, tenant_id, fresh, judged, standings, now)
+    await write_advances(tx, tenant_id, advances)
+    await _suppress(tx, tenant_id, fresh)
+    await wake_due(tx, tenant_id, [advance for _, advance in advances], now)
+    return len(fresh)
+
+
+def _stored(item: OwnedEvent) -> NewEvent:
+    event = item.event
+    return NewEvent(
+        id=event.id,
+        message_id=item.message_id,
+        enrollment_id=item.enrollment_id,
+        type=event.type,
+        at=event.at,
+        is_machine=event.is_machine,
+        attempt=event.attempt,
+        reason=event.reason,
+        detail=json.dumps(event.detail),
+    )
+
+
+async def _prove_acceptance(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> bool:
+    """Settle the attempts that these events prove accepted; whether there were any.
+
+    Evidence against what is recorded (of an attempt that was refused, or never made) settles
+    nothing by itself: it is an alarm.
+    """
+    attempts = await store.list_attempts(tx, tenant_id, {item.message_id for item in fresh})
+    results: dict[tuple[UUID, int], Result] = {}
+    incidents: dict[str, Incident] = {}
+    for item in sorted(fresh, key=lambda item: item.event.at):
+        made = attempts.get(item.message_id, {})
+        attempt = _attempt_of(item, made)
+        if attempt is None:
+            continue
+        outcome = made.get(attempt)
+        if outcome in _OPEN_OUTCOMES:
+            accepted = Accepted(item.event.accepted_as)
+            result = Result(item.message_id, attempt, accepted, "event", item.event.at)
+            results.setdefault((item.message_id, attempt), result)
+        elif outcome is not AttemptOutcome.ACCEPTED:
+            incident = _contradiction(item, attempt, outcome)
+            incidents.setdefault(incident.subject, incident)
+    if incidents:
+        await store.insert_incidents(tx, tenant_id, list(incidents.values()))
+    if results:
+        await record_outcomes(tx, tenant_id, list(results.values()))
+    return bool(results)
+
+
+def _attempt_of(item: OwnedEvent, made: Mapping[int, AttemptOutcome]) -> int | None:
+    """The attempt that the event names; without a name, the only one that can be meant."""
+    if item.event.attempt is not None:
+        return item.event.attempt
+    return next((n for n, outcome in made.items() if outcome in _OPEN_OUTCOMES), None)
+
+
+def _contradiction(item: OwnedEvent, attempt: int, outcome: AttemptOutcome | None) -> Incident:
+    code = "accepted_without_attempt" if outcome is None else "accepted_after_refusal"
+    detail = {
+        "recorded": None if outcome is None else outcome.value,
+        "event_id": item.event.id,
+        "event_type": item.event.type.value,
+    }
+    return Incident(code, f"{item.message_id}:{attempt}", json.dumps(detail))
+
+
+async def _raise_deliveries(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> None:
+    deliveries: dict[UUID, Delivery] = {}
+    for item in fresh:
+        if delivery_of(item.event.type) is not Delivery.NONE:
+            before = deliveries.get(item.message_id, Delivery.NONE)
+            deliveries[item.message_id] = raised(before, item.event.type)
+    if deliveries:
+        await store.raise_deliveries(tx, tenant_id, deliveries)
+
+
+async def _judge_clicks(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> list[JudgedClick]:
+    messages = {item.message_id for item in fresh if item.event.type in _CLICK_CONTEXT}
+    return await store.judge_clicks(tx, tenant_id, messages) if messages else []
+
+
+async def _advances(
+    tx: Tx,
+    tenant_id: UUID,
+    fresh: Sequence[OwnedEvent],
+    judged: Sequence[JudgedClick],
+    standings: Mapping[UUID, Standing],
+    now: datetime,
+) -> list[tuple[Standing, Advance]]:
+    """What core makes of the new events of each enrollment that is still going."""
+    new = _news(fresh, judged, standings)
+    latest = {id_ for e in new if (id_ := standings[e].latest_message_id) is not None}
+    history = await histories(tx, tenant_id, latest)
+    advances = []
+    for enrollment_id, events in sorted(new.items()):
+        standing = standings[enrollment_id]
+        message_id = standing.latest_message_id
+        advance = on_events(
+            standing.plan,
+            standing.position,
+            events,
+            [] if message_id is None else history.get(message_id, []),
+            standing.zone,
+            now,
+            can_take_back=standing.can_take_back,
+        )
+        if advance is not None:
+            advances.append((standing, advance))
+    return advances
+
+
+def _news(
+    fresh: Sequence[OwnedEvent], judged: Sequence[JudgedClick], standings: Mapping[UUID, Standing]
+) -> dict[UUID, list[Event]]:
+    """By enrollment that is still going, what a plan may hear of for the first time.
+
+    That includes a click that looked like a scanner's until now.
+    """
+    marks = {click.id: click.is_machine for click in judged}
+    enrollments = {item.message_id: item.enrollment_id for item in fresh}
+    heard = [(item.message_id, event) for item in fresh if (event := _for_core(item, marks))]
+    known = {item.event.id for item in fresh}
+    heard += [
+        (click.message_id, Event(click.id, Trigger.CLICKED, click.at))
+        for click in judged
+        if not click.is_machine and click.id not in known
+    ]
+    news: dict[UUID, list[Event]] = defaultdict(list)
+    for message_id, event in heard:
+        standing = standings[enrollments[message_id]]
+        if not standing.has_ended:
+            is_latest = message_id == standing.latest_message_id
+            news[standing.enrollment_id].append(replace(event, is_latest=is_latest))
+    return news
+
+
+def _for_core(item: OwnedEvent, marks: Mapping[str, bool]) -> Event | None:
+    """The event in a plan's words; None for one that no plan can name."""
+    event = item.event
+    trigger = trigger_of(event.type, _drop_reason(item))
+    if trigger is None:
+        return None
+    return Event(event.id, trigger, event.at, marks.get(event.id, event.is_machine))
+
+
+def _drop_reason(item: OwnedEvent) -> DropReason | None:
+    reason = item.event.reason
+    if item.event.type is not EventType.DROPPED or reason is None:
+        return None
+    return DropReason(reason)
+
+
+async def _suppress(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> None:
+    """Whatever became of the enrollment: nobody is written to against what they said."""
+    reasons = {
+        item.event.id: reason
+        for item in fresh
+        if (reason := reason_to_record(item.event.type, _drop_reason(item))) is not None
+    }
+    if not reasons:
+        return
+    due = [item for item in fresh if item.event.id in reasons]
+    addresses = await store.list_addresses(tx, tenant_id, {item.message_id for item in due})
+    entries = [
+        SuppressionEntry(address, reasons[item.event.id], source=f"event {item.event.id}")
+        for item in due
+        # An erased person's message has no address any more.
+        if (address := normalize_address(addresses[item.message_id])) is not None
+    ]
+    await suppress(tx, tenant_id, entries)

@@ -1,0 +1,130 @@
+-- Events: whose they are, each once, and what they say of their message.
+
+-- name: resolve_messages
+-- The messages of these references, over all tenants: by our own ids where given, else by any of the
+-- provider's ids. A reference may come back several times, or not at all.
+select r.ref, r.tenant_id, r.message_id, r.enrollment_id
+from resolve_messages(%(refs)s::int[], %(tenant_ids)s::uuid[], %(message_ids)s::uuid[], %(provider_ids)s::text[]) r
+
+-- name: tenants_of_messages
+-- Whose these messages really are.
+select t.message_id, t.tenant_id
+from tenants_of_messages(%(message_ids)s::uuid[]) t
+
+-- name: insert_events
+-- Stores what is not stored yet, each event once over all partitions; returns the ids that were new.
+-- Inserts keys in order of id, so that two appliers of the same events wait, and never for each other.
+with incoming as (
+  select e.*
+  from unnest(
+    %(event_ids)s::text[], %(message_ids)s::uuid[], %(enrollment_ids)s::uuid[], %(types)s::event_type[],
+    %(ats)s::timestamptz[], %(machines)s::bool[], %(attempts)s::smallint[], %(reasons)s::text[],
+    %(details)s::jsonb[]
+  ) as e (event_id, message_id, enrollment_id, type, at, is_machine, attempt, reason, detail)
+), fresh as (
+  insert into message_event_keys (tenant_id, provider, provider_event_id, event_at)
+  select %(tenant_id)s::uuid, %(provider)s::text, i.event_id, i.at
+  from incoming i
+  order by i.event_id
+  on conflict (tenant_id, provider, provider_event_id) do nothing
+  returning provider_event_id
+), stored as (
+  insert into message_events
+    (tenant_id, provider, provider_event_id, outbound_message_id, enrollment_id, event_type, event_at,
+     is_machine, attempt, reason, detail)
+  select %(tenant_id)s::uuid, %(provider)s::text, i.event_id, i.message_id, i.enrollment_id, i.type, i.at,
+    i.is_machine, i.attempt, i.reason, i.detail
+  from fresh f
+  join incoming i on i.event_id = f.provider_event_id
+)
+select f.provider_event_id from fresh f
+
+-- name: judge_clicks
+-- Whether clicks look like a scanner's, by what surrounds them: within two seconds of the delivery and
+-- without a person's open before, or several links of one message within a second. Judged anew whenever
+-- one of these arrives, so the order of arrival does not matter. Returns the clicks whose mark changed.
+with story as (
+  select e.id, e.event_at, e.event_type, e.is_machine, e.detail ? 'scanner' as is_scanner,
+    min(e.event_at) filter (where e.event_type = 'delivered') over of_message as delivered_at,
+    min(e.event_at) filter (where e.event_type = 'opened' and not e.is_machine) over of_message as opened_at,
+    min(e.detail ->> 'url') filter (where e.event_type = 'clicked') over at_once as first_url,
+    max(e.detail ->> 'url') filter (where e.event_type = 'clicked') over at_once as last_url
+  from message_events e
+  where e.tenant_id = %(tenant_id)s::uuid and e.outbound_message_id = any(%(message_ids)s::uuid[])
+    and e.event_type in ('delivered', 'opened', 'clicked')
+  window of_message as (partition by e.outbound_message_id),
+    at_once as (
+      partition by e.outbound_message_id order by e.event_at
+      range between interval '1 second' preceding and interval '1 second' following)
+), judged as (
+  select s.id, s.event_at, s.is_machine as was_machine,
+    s.is_scanner
+    or coalesce(s.first_url <> s.last_url, false)
+    or coalesce(
+      s.event_at >= s.delivered_at and s.event_at < s.delivered_at + interval '2 seconds', false
+    ) and coalesce(s.opened_at > s.event_at, true) as is_machine
+  from story s
+  where s.event_type = 'clicked'
+)
+update message_events e
+set is_machine = j.is_machine
+from judged j
+where e.tenant_id = %(tenant_id)s::uuid and e.id = j.id and e.event_at = j.event_at
+  and j.is_machine <> j.was_machine
+returning e.provider_event_id as id, e.outbound_message_id as message_id, e.event_at as at, e.is_machine
+
+-- name: list_attempts
+-- Every attempt at these messages.
+select a.message_id, a.attempt, a.outcome
+from send_attempts a
+where a.tenant_id = %(tenant_id)s::uuid and a.message_id = any(%(message_ids)s::uuid[])
+
+-- name: raise_deliveries
+-- Raises what became of each message; never lowers it.
+update outbound_messages m
+set delivery = greatest(m.delivery, r.delivery), updated_at = now()
+from unnest(%(message_ids)s::uuid[], %(deliveries)s::delivery_state[]) as r (id, delivery)
+where m.tenant_id = %(tenant_id)s::uuid and m.id = r.id and m.delivery < r.delivery
+
+-- name: list_addresses
+-- To which address each message went.
+select m.id as message_id, m.to_address as address
+from outbound_messages m
+where m.tenant_id = %(tenant_id)s::uuid and m.id = any(%(message_ids)s::uuid[])
+
+-- name: insert_unmatched
+-- Keeps events that belong to nobody, each once; returns the ids that were new.
+insert into unmatched_events (provider, provider_event_id, reason, payload, delivery_id)
+select %(provider)s::text, u.event_id, u.reason, u.payload, u.delivery_id
+from unnest(%(event_ids)s::text[], %(reasons)s::text[], %(payloads)s::jsonb[], %(delivery_ids)s::uuid[])
+  as u (event_id, reason, payload, delivery_id)
+order by u.event_id
+on conflict (provider, provider_event_id) do nothing
+returning provider_event_id
+
+-- name: claim_unmatched
+-- Events whose message was unknown and may be looked for again. Locks them, skipping what others hold.
+select u.id, u.provider_event_id, u.payload, u.delivery_id
+from unmatched_events u
+where u.adopted_at is null and u.reason = 'unknown_message' and u.look_at <= now()
+order by u.look_at
+limit %(rows_max)s::int
+for update skip locked
+
+-- name: close_unmatched
+-- Marks those whose message is known now as adopted, and puts off the rest by as long as they have
+-- waited already, so that what never finds its message costs next to nothing.
+update unmatched_events u
+set adopted_at = case when c.is_adopted then now() end,
+  look_at = now() + greatest(interval '1 second', now() - u.received_at),
+  updated_at = now()
+from unnest(%(ids)s::uuid[], %(adopted)s::bool[]) as c (id, is_adopted)
+where u.id = c.id
+
+-- name: insert_incidents
+-- Raises alarms, each once for its subject; one that was closed is open again.
+insert into incidents (tenant_id, code, subject, detail)
+select %(tenant_id)s::uuid, i.code, i.subject, i.detail
+from unnest(%(codes)s::text[], %(subjects)s::text[], %(details)s::jsonb[]) as i (code, subject, detail)
+order by i.code, i.subject
+on conflict (tenant_id, code, subject) do update set closed_at = null, updated_at = now()
