@@ -7,7 +7,6 @@ without waiting: what somebody else is moving at this moment is left for the nex
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
@@ -148,6 +147,6 @@ def _event(timer: TimerRow, standing: Standing, advance: Advance) -> list[NewEve
             is_machine=False,
             attempt=None,
             reason=None,
-            detail=json.dumps({"node_id": timer.node_id, "visit": timer.visit}),
+            detail={"node_id": timer.node_id, "visit": timer.visit},
         )
     ]

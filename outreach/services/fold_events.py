@@ -49,10 +49,15 @@ async def fold_events(tx: Tx, tenant_id: UUID, owned: Sequence[OwnedEvent], now:
     fresh = [item for item in owned if item.event.id in fresh_ids]
     if not fresh:
         return 0
-    enrollment_ids = {item.enrollment_id for item in fresh}
-    standings = await lock_standings(tx, tenant_id, enrollment_ids)
-    if await _prove_acceptance(tx, tenant_id, fresh):
-        standings = await lock_standings(tx, tenant_id, enrollment_ids)
+    results, incidents = await _proofs(tx, tenant_id, fresh)
+    proven = {result.message_id for result in results}
+    touched = {item.enrollment_id for item in fresh if item.message_id in proven or _matters(item)}
+    standings = await lock_standings(tx, tenant_id, touched)
+    if incidents:
+        await store.insert_incidents(tx, tenant_id, incidents)
+    if results:
+        await record_outcomes(tx, tenant_id, results)
+        standings = await lock_standings(tx, tenant_id, touched)
     await _raise_deliveries(tx, tenant_id, fresh)
     judged = await _judge_clicks(tx, tenant_id, fresh)
     advances = await _advances(tx, tenant_id, fresh, judged, standings, now)
@@ -73,15 +78,24 @@ def _stored(item: OwnedEvent) -> NewEvent:
         is_machine=event.is_machine,
         attempt=event.attempt,
         reason=event.reason,
-        detail=json.dumps(event.detail),
+        detail=event.detail,
     )
 
 
-async def _prove_acceptance(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> bool:
-    """Settle the attempts that these events prove accepted; whether there were any.
+def _matters(item: OwnedEvent) -> bool:
+    """The event may change its message or its enrollment; most only say that all goes well."""
+    is_news = delivery_of(item.event.type) is not Delivery.NONE
+    return is_news or trigger_of(item.event.type) is not None
+
+
+async def _proofs(
+    tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]
+) -> tuple[list[Result], list[Incident]]:
+    """The attempts that these events prove accepted and that are not recorded so; and alarms.
 
     Evidence against what is recorded (of an attempt that was refused, or never made) settles
-    nothing by itself: it is an alarm.
+    nothing by itself: it is an alarm. An attempt that somebody settles meanwhile is left by
+    `record_outcomes`, which looks again at what it has locked.
     """
     attempts = await store.list_attempts(tx, tenant_id, {item.message_id for item in fresh})
     results: dict[tuple[UUID, int], Result] = {}
@@ -99,11 +113,7 @@ async def _prove_acceptance(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]
         elif outcome is not AttemptOutcome.ACCEPTED:
             incident = _contradiction(item, attempt, outcome)
             incidents.setdefault(incident.subject, incident)
-    if incidents:
-        await store.insert_incidents(tx, tenant_id, list(incidents.values()))
-    if results:
-        await record_outcomes(tx, tenant_id, list(results.values()))
-    return bool(results)
+    return list(results.values()), list(incidents.values())
 
 
 def _attempt_of(item: OwnedEvent, made: Mapping[int, AttemptOutcome]) -> int | None:

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from outreach import sql
 from outreach.core.states import AttemptOutcome, Delivery, EventType
 from outreach.sql import Tx
@@ -47,7 +49,7 @@ class NewEvent:
     is_machine: bool
     attempt: int | None
     reason: str | None
-    detail: str  # JSON
+    detail: Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ async def insert_events(
             "machines": [event.is_machine for event in events],
             "attempts": [event.attempt for event in events],
             "reasons": [event.reason for event in events],
-            "details": [event.detail for event in events],
+            "details": Jsonb([event.detail for event in events]),
         },
     )
     return {row[0] for row in await cursor.fetchall()}

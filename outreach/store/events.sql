@@ -14,12 +14,15 @@ from tenants_of_messages(%(message_ids)s::uuid[]) t
 -- name: insert_events
 -- Stores what is not stored yet, each event once over all partitions; returns the ids that were new.
 -- Inserts keys in order of id, so that two appliers of the same events wait, and never for each other.
+-- The details come as one JSON array: as an array of JSON each would be quoted twice.
 with incoming as (
   select e.*
-  from unnest(
-    %(event_ids)s::text[], %(message_ids)s::uuid[], %(enrollment_ids)s::uuid[], %(types)s::event_type[],
-    %(ats)s::timestamptz[], %(machines)s::bool[], %(attempts)s::smallint[], %(reasons)s::text[],
-    %(details)s::jsonb[]
+  from rows from (
+    unnest(
+      %(event_ids)s::text[], %(message_ids)s::uuid[], %(enrollment_ids)s::uuid[], %(types)s::event_type[],
+      %(ats)s::timestamptz[], %(machines)s::bool[], %(attempts)s::smallint[], %(reasons)s::text[]
+    ),
+    jsonb_array_elements(%(details)s::jsonb)
   ) as e (event_id, message_id, enrollment_id, type, at, is_machine, attempt, reason, detail)
 ), fresh as (
   insert into message_event_keys (tenant_id, provider, provider_event_id, event_at)
