@@ -28,7 +28,10 @@ def _name(env: str) -> Any:
 class Settings(BaseSettings):
     """Everything that is set from outside; each field's variable stands above it."""
 
-    model_config = SettingsConfigDict(env_prefix="OUTREACH_", extra="ignore", populate_by_name=True)
+    # A variable that is set to nothing is not set: what starts containers passes empty ones on.
+    model_config = SettingsConfigDict(
+        env_prefix="OUTREACH_", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     # DATABASE_URL: application connections; may go through a pooler.
     database_url: SecretStr | None = _name("DATABASE_URL")

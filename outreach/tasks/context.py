@@ -1,13 +1,15 @@
-"""What every task of a worker shares: connections, and the word to stop.
+"""What every task of a worker shares: connections, the provider, and the word to stop.
 
 A task finds it in procrastinate's `additional_context`, so there is no global to set and forget.
+This is the one module of its floor that chooses a provider: procrastinate's own command starts a
+worker knowing nothing but the app's name, so nobody above could hand one in.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from procrastinate import JobContext
@@ -15,6 +17,9 @@ from procrastinate import JobContext
 from outreach.config import Settings
 from outreach.core.errors import Invalid
 from outreach.db import Database
+from outreach.providers.sendgrid import SendGrid
+from outreach.services.send import SendContext, send_context
+from outreach.store.wakeups import QUEUES
 from outreach.tasks.flights import Flights
 
 CONTEXT_KEY = "worker"
@@ -27,11 +32,23 @@ class WorkerContext:
     db: Database
     stop: asyncio.Event  # set: end what you do as soon as it can be left
     flights: Flights
+    sender: SendContext | None  # None where no mail is sent
+
+    @property
+    def sends(self) -> SendContext:
+        """What sending needs, in a worker that serves a queue of sends."""
+        assert self.sender is not None, "a job of a queue that this worker does not serve"
+        return self.sender
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, stop: asyncio.Event) -> AsyncIterator[WorkerContext]:
-    """Connections for a worker; raises Invalid without a database."""
+async def open_context(
+    settings: Settings, stop: asyncio.Event, queues: Collection[str] | None = None
+) -> AsyncIterator[WorkerContext]:
+    """Connections for a worker of these queues (None: all).
+
+    Raises Invalid when a setting is missing; one that sends nothing needs no account.
+    """
     if settings.dsn is None:
         raise Invalid.at("DATABASE_URL", "is not set, and a worker needs a database of yours.")
     database = Database.at(
@@ -40,8 +57,19 @@ async def open_context(settings: Settings, stop: asyncio.Event) -> AsyncIterator
         is_pooled=settings.pooled,
         application="outreach-worker",
     )
-    async with database as db:
-        yield WorkerContext(db, stop, Flights())
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(database)
+        sender = None
+        if is_sending(queues):
+            provider = await stack.enter_async_context(SendGrid(settings))
+            sender = send_context(db, provider, settings)
+        yield WorkerContext(db, stop, Flights(), sender)
+
+
+def is_sending(queues: Collection[str] | None) -> bool:
+    """Whether a worker of these queues hands mail over; a tenant's own queue is `sends.` and it."""
+    sends = QUEUES["send_due"]
+    return not queues or any(name.partition(".")[0] == sends for name in queues)
 
 
 def context_of(job: JobContext) -> WorkerContext:

@@ -12,14 +12,29 @@ from procrastinate import JobContext
 
 from outreach.services.apply_events import adopt_events, apply_events
 from outreach.services.fire_timers import fire_timers
-from outreach.services.rescue import rescue_attempts
+from outreach.services.send import RECORD_PATIENCE_SECONDS, rescue, send_due
 from outreach.services.sweep import keep_house, sweep_once
 from outreach.store.wakeups import MAINTENANCE, QUEUES
-from outreach.tasks.context import WorkerContext
+from outreach.tasks.context import WorkerContext, context_of
 from outreach.tasks.procrastinate_app import app
-from outreach.tasks.runner import RETRY, in_slices, run
+from outreach.tasks.runner import RETRY, SLICE_SECONDS, in_slices, run
 
 UPKEEP_PRIORITY = 20  # short, and everything else depends on it
+SLACK_SECONDS = 10.0
+
+
+@app.task(name="send_due", queue=QUEUES["send_due"], retry=RETRY, pass_context=True)
+async def send_due_task(job: JobContext, *, tenant_id: str) -> None:
+    """Send the mail of a tenant that is due."""
+    tenant = UUID(tenant_id)
+    sends = context_of(job).sends
+
+    async def send(worker: WorkerContext) -> bool:
+        return await send_due(sends, tenant, stop=worker.stop, slice_seconds=SLICE_SECONDS)
+
+    # A slice, the last request's deadline, and the patience with which its answer is written down.
+    seconds = SLICE_SECONDS + sends.deadline_seconds + RECORD_PATIENCE_SECONDS + SLACK_SECONDS
+    await run(job, "send_due", send, tenant, timeout_seconds=seconds)
 
 
 @app.task(name="fire_timers", queue=QUEUES["fire_timers"], retry=RETRY, pass_context=True)
@@ -74,10 +89,10 @@ async def sweep_task(job: JobContext, timestamp: int) -> None:
 async def rescue_task(job: JobContext, timestamp: int) -> None:
     """Each two seconds: settle attempts that nobody answered for."""
 
-    async def rescue(worker: WorkerContext) -> bool:
-        return await in_slices(worker, lambda: rescue_attempts(worker.db))
+    async def settle(worker: WorkerContext) -> bool:
+        return await in_slices(worker, lambda: rescue(worker.db))
 
-    await run(job, "rescue", rescue)
+    await run(job, "rescue", settle)
 
 
 @app.periodic(cron="* * * * *")

@@ -54,12 +54,18 @@ class Orders:
     until_idle: bool = False
 
     @property
+    def queues(self) -> list[str] | None:
+        """The queues served, None for all; maintenance always, so that every worker sweeps."""
+        queues = self.options.get("queues")
+        return sorted({*queues, MAINTENANCE}) if queues else None
+
+    @property
     def is_one_shot(self) -> bool:
         """Whether it ends with the jobs that wait now (procrastinate's own option)."""
         return not self.options.get("wait", True)
 
     def worker_options(self, settings: Settings, context: WorkerContext) -> dict[str, Any]:
-        """The options of one shift. Every worker serves maintenance, so that all have the sweep."""
+        """The options of one shift; those given go before ours."""
         options: dict[str, Any] = {
             "concurrency": CONCURRENCY,
             "fetch_job_polling_interval": settings.poll_seconds,
@@ -68,10 +74,9 @@ class Orders:
             "shutdown_graceful_timeout": GRACEFUL_SECONDS,
         }
         options |= self.options
-        if queues := self.options.get("queues"):
-            options["queues"] = sorted({*queues, MAINTENANCE})
         # Signals are ours: procrastinate's handlers could not tell a stop from a lost connection.
         return options | {
+            "queues": self.queues,
             "install_signal_handlers": False,
             "additional_context": {CONTEXT_KEY: context},
         }
@@ -87,9 +92,9 @@ async def work(app: OutreachApp, settings: Settings, orders: Orders, stop: async
     while not stop.is_set():
         began_at = monotonic()
         try:
-            async with open_context(settings, stop) as context:
+            async with open_context(settings, stop, orders.queues) as context:
                 await check_clock(context.db)
-                _log.info("worker_started", queues=orders.options.get("queues"), is_back=is_lost)
+                _log.info("worker_started", queues=orders.queues, is_back=is_lost)
                 is_lost = False
                 if await _shift(app, settings, orders, context):
                     return

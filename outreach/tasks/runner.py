@@ -46,12 +46,19 @@ class RetryWhenStopped(BaseRetryStrategy):
 RETRY = RetryWhenStopped()
 
 
-async def run(job: JobContext, task: str, work: Work, tenant_id: UUID | None = None) -> None:
+async def run(
+    job: JobContext,
+    task: str,
+    work: Work,
+    tenant_id: UUID | None = None,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> None:
     """Do `work` once in this process at a time, and wake the task again while some is left."""
     worker = context_of(job)
 
     async def timed() -> bool:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with asyncio.timeout(timeout_seconds):
             try:
                 return await work(worker)
             except Exception as error:

@@ -28,6 +28,9 @@ from outreach.tasks import app
 from outreach.tasks.run import Orders, work
 
 PATIENCE_SECONDS = 30.0
+API_KEY = "SG.test"
+SECRET_KEY = "a key that is long enough"
+NOBODY = "http://127.0.0.1:9"  # the discard port: nobody answers
 
 INSERT_BODY: LiteralString = """
 insert into webhook_deliveries (provider, payload_hash, payload)
@@ -41,7 +44,13 @@ from webhook_deliveries
 
 def settings_for(conninfo: str, **given: object) -> Settings:
     """Settings of a worker on this database, whatever the environment says."""
-    return config.load(database_url=conninfo, database_direct_url=conninfo, **given)
+    account: dict[str, object] = {
+        "sendgrid_api_key": API_KEY,
+        "sendgrid_base_url": NOBODY,
+        "secret_keys": (SECRET_KEY,),
+    }
+    urls = {"database_url": conninfo, "database_direct_url": conninfo}
+    return config.load(**urls | account | given)
 
 
 async def eventually(
@@ -153,7 +162,8 @@ def worker_process(
 ) -> Iterator[WorkerProcess]:
     """A worker in a process of its own, killed at the end if it still runs."""
     given = {"DATABASE_URL", "DATABASE_DIRECT_URL"}
-    environment = {k: v for k, v in os.environ.items() if k not in given} | variables
+    account = {"SENDGRID_API_KEY": API_KEY, "SENDGRID_BASE_URL": NOBODY, "SECRET_KEY": SECRET_KEY}
+    environment = {k: v for k, v in os.environ.items() if k not in given} | account | variables
     if conninfo is not None:
         environment["DATABASE_URL"] = conninfo
     worker = WorkerProcess(command, environment)
