@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from outreach.clock import transaction_now
 from outreach.core import transitions
 from outreach.core.gates import DueSend, Refuse
 from outreach.core.states import ActionState, EnrollmentState, Verdict
@@ -32,7 +33,7 @@ async def fail_stale_values(db: Database, tenant_id: UUID) -> int:
     async with db.transaction(Role.WORKER, tenant_id) as tx:
         waiting = await refusals.list_waiting_for_values(tx, tenant_id, rows_max=200)
         standings = await lock_standings(tx, tenant_id, [w.enrollment_id for w in waiting])
-        now = await refusals.read_now(tx)
+        now = await transaction_now(tx)
         overdue = []
         for one in waiting:
             standing = standings[one.enrollment_id]
@@ -63,7 +64,7 @@ async def _refuse(tx: Tx, tenant_id: UUID, refused: Sequence[tuple[DueSend, Refu
 async def _end(tx: Tx, tenant_id: UUID, ending: Sequence[tuple[Standing, UUID, Refuse]]) -> None:
     if not ending:
         return
-    now = await refusals.read_now(tx)
+    now = await transaction_now(tx)
     noes = [
         No(standing.enrollment_id, action_id, Verdict.REFUSE, verdict.reason)
         for standing, action_id, verdict in ending

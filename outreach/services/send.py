@@ -28,7 +28,7 @@ from outreach.services.claim import Claim, claim_batch
 from outreach.services.compose import Terms
 from outreach.services.outcomes import Freed, Result, record_outcomes
 from outreach.services.refuse import refuse
-from outreach.store import counters, dispatch, ledger
+from outreach.store import counters, dispatch, holds, ledger
 
 # Answers that are there are recorded at least this often while others are awaited.
 RECORD_SECONDS = 0.25
@@ -162,6 +162,7 @@ async def give_back(db: Database, tenant_id: UUID, freed: Sequence[Freed]) -> No
         await dispatch.begin_claim(tx, tenant_id)
         taken = tokens.every_window([(f.sender_id, f.domain, f.armed_at) for f in freed])
         await counters.give_back_tokens(tx, tenant_id, taken)
+        await holds.park_tenant(tx, tenant_id, None)  # there is something to claim again
         windows = tokens.installation_windows([f.armed_at for f in freed])
         await counters.give_back_installation(tx, windows)
 

@@ -1,4 +1,4 @@
-"""Sends that wait for a value, and the clock that judges their patience."""
+"""Sends that wait for a value."""
 
 from __future__ import annotations
 
@@ -19,12 +19,6 @@ class Waiting:
     action_id: UUID
     enrollment_id: UUID
     since: datetime
-
-
-async def read_now(tx: Tx) -> datetime:
-    """The transaction's moment."""
-    now: datetime = await sql.value(tx, SQL["read_now"])
-    return now
 
 
 async def list_waiting_for_values(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[Waiting]:

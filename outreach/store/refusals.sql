@@ -1,7 +1,3 @@
--- name: read_now
--- The transaction's moment: the one clock.
-select now();
-
 -- name: list_waiting_for_values
 -- Sends that a missing value holds, with the moment since when; the oldest first, bounded.
 select a.id as action_id, a.enrollment_id, first.created_at as since
