@@ -91,6 +91,14 @@ class SendGridManagement:
         own = await self._own_entry(email)
         return await self._is_domain_valid(domain_of(email)) if own is None else own
 
+    async def scopes(self) -> frozenset[str]:
+        """What the key may do; raises Refused when it is no key, Unavailable without an answer."""
+        answer = await self._get("scopes", {})
+        found = answer.get("scopes") if isinstance(answer, dict) else None
+        if not isinstance(found, list):
+            raise Unavailable("SendGrid's answer cannot be read.", 60.0)
+        return frozenset(map(str, found))
+
     async def _own_entry(self, email: str) -> bool | None:
         """What the list of verified senders says of it; None where it is not on it."""
         last_id, seen = 0, set[int]()
