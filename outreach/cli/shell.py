@@ -9,6 +9,7 @@ unavailable, 4 the schema is behind.
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -86,6 +87,14 @@ def fail(sentence: str, code: int = FAILED) -> NoReturn:
     """Say why on standard error and end the command."""
     print(printable(sentence, keep="\n"), file=sys.stderr)
     raise typer.Exit(code) from None
+
+
+def actor() -> str:
+    """Who runs the command, for the record of acts."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # no such account, as in some containers
+        return f"cli:uid {os.getuid()}"
 
 
 async def tenant_id_of(db: Database, slug: str) -> UUID:

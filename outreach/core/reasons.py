@@ -42,6 +42,8 @@ PAUSES: dict[str, Reason] = {
     "campaign_paused": Reason(
         '[{campaign}|The campaign] is paused[ by {who}][: "{reason}"].', "a manager", "resumed"
     ),
+    "installation_resumed": Reason("Sending goes on for the whole installation."),
+    "tenant_resumed": Reason("Sending goes on."),
     "campaign_resumed": Reason("[{campaign}|The campaign] runs again."),
     "enrollment_paused": Reason(
         '[{name}|The contact] is paused in this campaign[ by {who}][: "{reason}"].',
@@ -102,6 +104,7 @@ PEOPLE: dict[str, Reason] = {
         "[{address}|The address] must not be written to for a legal reason[: {note}]."
     ),
     "suppressed_domain": _suppressed("Nobody at [{domain}|this domain] is written to[: {note}]."),
+    "suppression_begun": Reason("No more mail goes to {address}[: {why}]."),
     "suppression_lifted": Reason(
         "[{lifted_by}|A person] lifted the suppression[ ({suppression})][: {lift_reason}]."
     ),
@@ -169,7 +172,8 @@ PROVIDER: dict[str, Reason] = {
     "send": Reason("The mail of step {node} is decided: it goes out[, {subject}]."),
     "armed": Reason("Try {attempt} is with the provider; no answer yet."),
     "accepted": Reason(
-        "The provider accepted the mail of step {node}[ at try {attempt}][, as {settled_by} says]."
+        "The provider accepted the mail of step {node}[ at try {attempt}]"
+        "[, as the {settled_by} shows]."
     ),
     "rejected": Reason("The provider refused try {attempt}[ ({http_status})][: {answer}]."),
     "not_sent": Reason("Try {attempt} never reached the provider[: {answer}]."),
@@ -185,7 +189,7 @@ EVENTS: dict[str, Reason] = {
     "opened": Reason("[{name}|The contact] opened the mail of step {node}."),
     "clicked": Reason("[{name}|The contact] clicked in the mail of step {node}[: {url}]."),
     "machine_event": Reason(
-        "[{event}|Seen] by a machine, not a person: recorded, does not move the plan."
+        "It was [{event}|seen] by a machine, not a person: recorded, does not move the plan."
     ),
     "spam_report": Reason("[{name}|The contact] reported the mail as spam."),
     "unsubscribed": Reason("[{name}|The contact] unsubscribed."),
@@ -224,6 +228,10 @@ REASONS: dict[str, Reason] = {
 
 _PART = re.compile(r"\[([^\[\]|]*)(?:\|([^\[\]]*))?\]")
 _FIELD = re.compile(r"\{([a-z_]+)\}")
+# How sentences of the catalogue begin that do not begin with a name.
+_SMALL = frozenset(
+    {"A", "It", "Mail", "No", "Nobody", "Nothing", "Sending", "Somebody", "The", "This", "Today's"}
+)
 
 
 def sentence(code: str, detail: Mapping[str, object] | None = None) -> str:
@@ -242,5 +250,13 @@ def sentence(code: str, detail: Mapping[str, object] | None = None) -> str:
         value = known.get(match[1])
         return "…" if value is None else " ".join(str(value).split())
 
-    text = _FIELD.sub(field, _PART.sub(part, reason.text))
-    return text[:1].upper() + text[1:]
+    frame = _PART.sub(part, reason.text)
+    # Only our own words begin with a capital: an address stays as it is.
+    return _FIELD.sub(field, frame[:1].upper() + frame[1:])
+
+
+def clause(code: str, detail: Mapping[str, object] | None = None) -> str:
+    """The sentence as a part of another: without its full stop, begun small unless by a name."""
+    text = sentence(code, detail).removesuffix(".")
+    first, _, rest = text.partition(" ")
+    return f"{first.lower()} {rest}" if first in _SMALL else text

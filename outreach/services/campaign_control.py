@@ -20,6 +20,7 @@ from outreach.sql import Tx
 from outreach.store import campaigns as store
 from outreach.store.campaigns import LockedCampaign
 from outreach.store.enrollments import cancel_actions
+from outreach.store.wakeups import wake
 
 # Held sends come back at most this many a second: more than a worker sends, and in order.
 RESUME_PACE = 1_000
@@ -66,8 +67,10 @@ async def resume(
         await store.release_held_actions(tx, tenant_id, campaign_id, pace=RESUME_PACE)
         await store.end_campaign_holds(tx, tenant_id, campaign_id)
         await _record(tx, tenant_id, locked, "campaign_resumed", actor=actor, reason=reason)
+        state = await complete_if_ended(tx, tenant_id, campaign_id)
         await wake_senders(tx, tenant_id)
-        return await complete_if_ended(tx, tenant_id, campaign_id)
+        await wake(tx, "fire_timers", tenant_id=tenant_id)
+        return state
 
 
 async def stop(

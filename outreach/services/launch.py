@@ -29,7 +29,9 @@ from outreach.store.campaigns import LockedCampaign
 from outreach.store.enroll import DraftGroup, Start, StartAction, StartStep
 
 
-async def launch(db: Database, tenant_id: UUID, campaign: str, *, actor: str) -> CampaignState:
+async def launch(
+    db: Database, tenant_id: UUID, campaign: str, *, actor: str, reason: str | None = None
+) -> CampaignState:
     """Activate a draft campaign and everybody in it; nothing changes for one that is launched.
 
     Raises Refused (`sender_unverified`, `postal_address_missing`), Conflict for a paused or
@@ -56,6 +58,7 @@ async def launch(db: Database, tenant_id: UUID, campaign: str, *, actor: str) ->
             actor=actor,
             act="campaign_launched",
             subject=locked.name,
+            reason=reason,
             campaign_id=str(locked.id),
             enrollments=sum(counts.values()),
         )

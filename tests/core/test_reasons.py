@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from outreach.core.reasons import REASONS, sentence
+from outreach.core.reasons import REASONS, clause, sentence
 from outreach.core.states import EventType, SuppressionReason
 
 FIELD = re.compile(r"\{([a-z_]+)\}")
@@ -40,9 +40,9 @@ def test_each_suppression_has_a_sentence(word: SuppressionReason) -> None:
 
 @pytest.mark.parametrize("code", sorted(REASONS))
 def test_a_sentence_is_whole_with_everything_known_and_with_little(code: str) -> None:
-    full = dict.fromkeys(FIELD.findall(REASONS[code].text), "something")
-    needed = {"node", "attempt", "trigger", "from", "to"} & full.keys()
-    for detail in (full, dict.fromkeys(needed, "something")):
+    full = dict.fromkeys(FIELD.findall(REASONS[code].text), "Something")
+    needed = {"node", "attempt", "trigger", "from", "to", "address"} & full.keys()
+    for detail in (full, dict.fromkeys(needed, "Something")):
         text = sentence(code, detail)
         assert re.fullmatch(r"[A-Z“].*[.]", text), text
         assert not re.search(r"[\[\]{}|…]|  | [.,;:]", text), text
@@ -62,3 +62,13 @@ def test_data_cannot_pose_as_a_field_or_break_the_line() -> None:
 
 def test_an_unknown_code_is_shown_in_words() -> None:
     assert sentence("something_new") == "Something new."
+
+
+def test_an_address_stays_as_it_is_written() -> None:
+    assert sentence("imported", {"address": "ann@example.com"}) == "ann@example.com came in."
+    assert sentence("imported") == "The contact came in."
+
+
+def test_a_clause_fits_into_another_sentence() -> None:
+    assert clause("no_allowed_moment").startswith("no moment within 14 days")
+    assert clause("replied", {"name": "Ann"}) == "Ann replied"
