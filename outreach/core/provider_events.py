@@ -24,7 +24,6 @@ from outreach.core.delivery import DropReason
 from outreach.core.states import EventType
 from outreach.core.webhook_body import is_too_deep, storable
 
-PROVIDER = "sendgrid"
 EVENT_ID_LENGTH_MAX = 200  # theirs have at most 100
 PREFIXES_MAX = 12
 TEXT_LENGTH_MAX = 500

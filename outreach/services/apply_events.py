@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from uuid import UUID
 
 import psycopg
 
 from outreach.clock import transaction_now
-from outreach.core.provider_events import PROVIDER
 from outreach.core.states import DeliveryState
+from outreach.core.transitions import Advance
 from outreach.core.webhook_body import BadBody, read_body, storable
 from outreach.db import Database, Role, set_actor
 from outreach.services.fold_events import fold_events
-from outreach.services.unpack import Element, Stray, Unpacked, unpack
+from outreach.services.standing import wake_due
+from outreach.services.unpack import Element, Key, Stray, Unpacked, unpack
 from outreach.sql import Tx
 from outreach.store import deliveries as delivery_store
 from outreach.store import events as store
@@ -86,7 +88,9 @@ async def _apply_oldest_alone(db: Database) -> int:
 
 async def _apply_in(tx: Tx, opened: Sequence[OpenUnmatched], deliveries: Sequence[Delivery]) -> int:
     """Apply kept events and bodies, and close both; how many kept events found their message."""
-    elements = [Element(row.payload, row.delivery_id, row.provider_event_id) for row in opened]
+    elements = [
+        Element(row.provider, row.payload, row.delivery_id, row.provider_event_id) for row in opened
+    ]
     closings: list[Closing] = []
     for delivery in deliveries:
         try:
@@ -95,39 +99,45 @@ async def _apply_in(tx: Tx, opened: Sequence[OpenUnmatched], deliveries: Sequenc
             closing = Closing(delivery.id, DeliveryState.QUARANTINED, str(problem), None)
         else:
             closing = Closing(delivery.id, DeliveryState.APPLIED, None, len(body))
-            elements += [Element(value, delivery.id) for value in body]
+            elements += [Element(delivery.provider, value, delivery.id) for value in body]
         closings.append(closing)
     unpacked = await unpack(tx, elements)
     await _keep_strays(tx, unpacked)
     await _fold(tx, unpacked)
     if closings:
         await delivery_store.close_deliveries(tx, closings)
-    adopted = {row.id: row.provider_event_id not in unpacked.strays for row in opened}
+    adopted = {
+        row.id: (row.provider, row.provider_event_id) not in unpacked.strays for row in opened
+    }
     if adopted:
         await store.close_unmatched(tx, adopted)
     return sum(adopted.values())
 
 
 async def _fold(tx: Tx, unpacked: Unpacked) -> None:
+    """Tenant by tenant, then the wake-ups: they are locks too, and everybody's last."""
     now = await transaction_now(tx)
+    moved: dict[UUID, list[Advance]] = {}
     for tenant_id, owned in sorted(unpacked.by_tenant.items()):
         await set_actor(tx, Role.WORKER, tenant_id)
-        await fold_events(tx, tenant_id, owned, now)
+        moved[tenant_id] = await fold_events(tx, tenant_id, owned, now)
     await set_actor(tx, Role.WORKER)
+    for tenant_id, advances in moved.items():
+        await wake_due(tx, tenant_id, advances, now)
 
 
 async def _keep_strays(tx: Tx, unpacked: Unpacked) -> None:
     """Keep what belongs to nobody; what is news about the account acts once."""
     strays = list(unpacked.strays.values())
-    kept: set[str] = set()
+    kept: set[Key] = set()
     for start in range(0, len(strays), STRAYS_CHUNK):
         chunk = [_unmatched(stray) for stray in strays[start : start + STRAYS_CHUNK]]
-        kept |= await store.insert_unmatched(tx, PROVIDER, chunk)
-    for event in unpacked.account.values():
-        if event.id in kept and event.forbids_sending:
+        kept |= await store.insert_unmatched(tx, chunk)
+    for key, event in unpacked.account.items():
+        if key in kept and event.forbids_sending:
             await pause_provider(tx, event.change)
 
 
 def _unmatched(stray: Stray) -> Unmatched:
     payload = json.dumps(storable(stray.payload))
-    return Unmatched(stray.id, stray.reason, payload, stray.delivery_id)
+    return Unmatched(stray.provider, stray.id, stray.reason, payload, stray.delivery_id)

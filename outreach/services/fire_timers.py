@@ -118,7 +118,7 @@ async def _fire(tx: Tx, tenant_id: UUID, due: Sequence[tuple[TimerRow, Standing]
     # Before the moves, which cancel whatever is still pending.
     await store.close_timers(tx, tenant_id, states)
     if events:
-        await insert_events(tx, tenant_id, PROVIDER, events)
+        await insert_events(tx, tenant_id, events)
     await write_advances(tx, tenant_id, advances)
     await wake_due(tx, tenant_id, [advance for _, advance in advances], now)
 
@@ -139,6 +139,7 @@ def _event(timer: TimerRow, standing: Standing, advance: Advance) -> list[NewEve
         return []
     return [
         NewEvent(
+            provider=PROVIDER,
             id=str(timer.id),
             message_id=standing.latest_message_id,
             enrollment_id=standing.enrollment_id,

@@ -1,8 +1,8 @@
 """What events of one tenant do: stored once, then message, enrollment and suppressions follow.
 
 Everything happens in the caller's transaction and only for events that are new, so that a repeat,
-in whatever company, changes nothing. Locks in the documented order: enrollments by id, messages,
-actions, campaigns, contacts.
+in whatever company, changes nothing. Locks in the documented order: event keys by id, the
+suppression list, enrollments by id, messages, actions, campaigns, contacts.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from outreach.core.address import normalize_address
 from outreach.core.delivery import DropReason, delivery_of, raised, trigger_of
 from outreach.core.outcome import Accepted
 from outreach.core.plan import Trigger
-from outreach.core.provider_events import PROVIDER
-from outreach.core.states import AttemptOutcome, Delivery, EventType
+from outreach.core.states import AttemptOutcome, Delivery, EventType, SuppressionReason
 from outreach.core.suppression import reason_to_record
 from outreach.core.transitions import Advance, Event, on_events
 from outreach.services.outcomes import Result, record_outcomes
@@ -27,28 +26,34 @@ from outreach.services.standing import (
     Standing,
     histories,
     lock_standings,
-    wake_due,
     write_advances,
 )
 from outreach.services.suppress import SuppressionEntry, suppress
-from outreach.services.unpack import OwnedEvent
+from outreach.services.unpack import Key, OwnedEvent
 from outreach.sql import Tx
 from outreach.store import events as store
 from outreach.store.events import Incident, JudgedClick, NewEvent
+from outreach.store.suppressions import share_suppressions
 
 _CLICK_CONTEXT = frozenset({EventType.DELIVERED, EventType.OPENED, EventType.CLICKED})
 _OPEN_OUTCOMES = frozenset({AttemptOutcome.ARMED, AttemptOutcome.UNKNOWN})
 
 
-async def fold_events(tx: Tx, tenant_id: UUID, owned: Sequence[OwnedEvent], now: datetime) -> int:
-    """Store and apply those that are new; how many that were.
+async def fold_events(
+    tx: Tx, tenant_id: UUID, owned: Sequence[OwnedEvent], now: datetime
+) -> list[Advance]:
+    """Store and apply those that are new; the moves that they led to.
 
-    The transaction acts for this tenant. The number of statements does not grow with `owned`.
+    The transaction acts for this tenant; it wakes nobody (see `wake_due`). The number of statements
+    does not grow with `owned`.
     """
-    fresh_ids = await store.insert_events(tx, tenant_id, PROVIDER, [_stored(e) for e in owned])
-    fresh = [item for item in owned if item.event.id in fresh_ids]
+    fresh_keys = await store.insert_events(tx, tenant_id, [_stored(item) for item in owned])
+    fresh = [item for item in owned if item.key in fresh_keys]
     if not fresh:
-        return 0
+        return []
+    reasons = _reasons(fresh)
+    if reasons:
+        await share_suppressions(tx, tenant_id)
     results, incidents = await _proofs(tx, tenant_id, fresh)
     proven = {result.message_id for result in results}
     touched = {item.enrollment_id for item in fresh if item.message_id in proven or _matters(item)}
@@ -62,14 +67,15 @@ async def fold_events(tx: Tx, tenant_id: UUID, owned: Sequence[OwnedEvent], now:
     judged = await _judge_clicks(tx, tenant_id, fresh)
     advances = await _advances(tx, tenant_id, fresh, judged, standings, now)
     await write_advances(tx, tenant_id, advances)
-    await _suppress(tx, tenant_id, fresh)
-    await wake_due(tx, tenant_id, [advance for _, advance in advances], now)
-    return len(fresh)
+    if reasons:
+        await _suppress(tx, tenant_id, fresh, reasons)
+    return [advance for _, advance in advances]
 
 
 def _stored(item: OwnedEvent) -> NewEvent:
     event = item.event
     return NewEvent(
+        provider=item.provider,
         id=event.id,
         message_id=item.message_id,
         enrollment_id=item.enrollment_id,
@@ -219,19 +225,26 @@ def _drop_reason(item: OwnedEvent) -> DropReason | None:
     return DropReason(reason)
 
 
-async def _suppress(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> None:
-    """Whatever became of the enrollment: nobody is written to against what they said."""
-    reasons = {
-        item.event.id: reason
+def _reasons(fresh: Sequence[OwnedEvent]) -> dict[Key, SuppressionReason]:
+    """Of the events that suppress their address, why."""
+    return {
+        item.key: reason
         for item in fresh
         if (reason := reason_to_record(item.event.type, _drop_reason(item))) is not None
     }
-    if not reasons:
-        return
-    due = [item for item in fresh if item.event.id in reasons]
+
+
+async def _suppress(
+    tx: Tx,
+    tenant_id: UUID,
+    fresh: Sequence[OwnedEvent],
+    reasons: Mapping[Key, SuppressionReason],
+) -> None:
+    """Whatever became of the enrollment: nobody is written to against what they said."""
+    due = [item for item in fresh if item.key in reasons]
     addresses = await store.list_addresses(tx, tenant_id, {item.message_id for item in due})
     entries = [
-        SuppressionEntry(address, reasons[item.event.id], source=f"event {item.event.id}")
+        SuppressionEntry(address, reasons[item.key], source=f"event {item.event.id}")
         for item in due
         # An erased person's message has no address any more.
         if (address := normalize_address(addresses[item.message_id])) is not None

@@ -24,19 +24,29 @@ AMBIGUOUS_MESSAGE = "ambiguous_message"
 STRANGERS_MAX = 200
 
 
+Key = tuple[str, str]  # a provider, and its id of an event
+
+
 @dataclass(frozen=True, slots=True)
 class OwnedEvent:
     """An event, and the message that it is about."""
 
+    provider: str
     event: ProviderEvent
     message_id: UUID
     enrollment_id: UUID
+
+    @property
+    def key(self) -> Key:
+        """What makes it the same event."""
+        return self.provider, self.event.id
 
 
 @dataclass(frozen=True, slots=True)
 class Stray:
     """What cannot be applied to anybody, and why."""
 
+    provider: str
     id: str
     reason: str
     payload: object
@@ -48,14 +58,15 @@ class Unpacked:
     """The events of some bodies, each in one of these places, each id once."""
 
     by_tenant: dict[UUID, list[OwnedEvent]] = field(default_factory=lambda: defaultdict(list))
-    strays: dict[str, Stray] = field(default_factory=dict)
-    account: dict[str, AccountEvent] = field(default_factory=dict)
+    strays: dict[Key, Stray] = field(default_factory=dict)
+    account: dict[Key, AccountEvent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
     """One element of a body's array."""
 
+    provider: str
     value: object
     delivery_id: UUID | None
     known_as: str | None = None  # the id under which it was kept before
@@ -64,29 +75,32 @@ class Element:
 async def unpack(tx: Tx, elements: Iterable[Element]) -> Unpacked:
     """Read and place each; two statements for all, whoever they belong to."""
     unpacked = Unpacked()
-    events: dict[str, tuple[ProviderEvent, UUID | None]] = {}
+    events: dict[Key, tuple[ProviderEvent, Element]] = {}
+
+    def stray(event_id: str, reason: str, payload: object, element: Element) -> None:
+        key = element.provider, event_id
+        unpacked.strays.setdefault(key, Stray(*key, reason, payload, element.delivery_id))
+
     for element in elements:
         read = read_event(element.value)
         if element.known_as is not None:
             read = replace(read, id=element.known_as)
         match read:
             case ProviderEvent():
-                events.setdefault(read.id, (read, element.delivery_id))
+                events.setdefault((element.provider, read.id), (read, element))
             case AccountEvent():
-                unpacked.account.setdefault(read.id, read)
-                stray = Stray(read.id, "account_event", read.payload, element.delivery_id)
-                unpacked.strays.setdefault(read.id, stray)
+                unpacked.account.setdefault((element.provider, read.id), read)
+                stray(read.id, "account_event", read.payload, element)
             case BadEvent():
-                stray = Stray(read.id, read.reason, read.payload, element.delivery_id)
-                unpacked.strays.setdefault(read.id, stray)
+                stray(read.id, read.reason, read.payload, element)
     placed = list(events.values())
     verdicts = await _place(tx, [event for event, _ in placed])
-    for (event, delivery_id), verdict in zip(placed, verdicts, strict=True):
+    for (event, element), verdict in zip(placed, verdicts, strict=True):
         if isinstance(verdict, Owner):
-            owned = OwnedEvent(event, verdict.message_id, verdict.enrollment_id)
+            owned = OwnedEvent(element.provider, event, verdict.message_id, verdict.enrollment_id)
             unpacked.by_tenant[verdict.tenant_id].append(owned)
         else:
-            unpacked.strays[event.id] = Stray(event.id, verdict, event.payload, delivery_id)
+            stray(event.id, verdict, event.payload, element)
     return unpacked
 
 

@@ -41,6 +41,7 @@ class Owner:
 class NewEvent:
     """An event of a known message, to be stored once."""
 
+    provider: str
     id: str
     message_id: UUID
     enrollment_id: UUID
@@ -83,6 +84,7 @@ class Address:
 class Unmatched:
     """An event that belongs to nobody, and why; `payload` is JSON."""
 
+    provider: str
     id: str
     reason: str
     payload: str
@@ -94,6 +96,7 @@ class OpenUnmatched:
     """One of them that may have found its message by now."""
 
     id: UUID
+    provider: str
     provider_event_id: str
     payload: Any
     delivery_id: UUID | None
@@ -129,14 +132,14 @@ async def tenants_of_messages(tx: Tx, message_ids: Collection[UUID]) -> dict[UUI
 
 
 async def insert_events(
-    tx: Tx, tenant_id: UUID, provider: str, events: Sequence[NewEvent]
-) -> set[str]:
-    """Store those that are not stored yet; their ids. No id may occur twice in `events`."""
+    tx: Tx, tenant_id: UUID, events: Sequence[NewEvent]
+) -> set[tuple[str, str]]:
+    """Store those that are not stored yet; their providers and ids. None may occur twice."""
     cursor = await tx.execute(
         SQL["insert_events"],
         {
             "tenant_id": tenant_id,
-            "provider": provider,
+            "providers": [event.provider for event in events],
             "event_ids": [event.id for event in events],
             "message_ids": [event.message_id for event in events],
             "enrollment_ids": [event.enrollment_id for event in events],
@@ -148,7 +151,7 @@ async def insert_events(
             "details": Jsonb([event.detail for event in events]),
         },
     )
-    return {row[0] for row in await cursor.fetchall()}
+    return {(provider, event_id) for provider, event_id in await cursor.fetchall()}
 
 
 async def judge_clicks(tx: Tx, tenant_id: UUID, message_ids: Collection[UUID]) -> list[JudgedClick]:
@@ -190,19 +193,19 @@ async def list_addresses(tx: Tx, tenant_id: UUID, message_ids: Collection[UUID])
     return {row.message_id: row.address for row in rows}
 
 
-async def insert_unmatched(tx: Tx, provider: str, events: Sequence[Unmatched]) -> set[str]:
-    """Keep those that are not kept yet; their ids."""
+async def insert_unmatched(tx: Tx, events: Sequence[Unmatched]) -> set[tuple[str, str]]:
+    """Keep those that are not kept yet; their providers and ids."""
     cursor = await tx.execute(
         SQL["insert_unmatched"],
         {
-            "provider": provider,
+            "providers": [event.provider for event in events],
             "event_ids": [event.id for event in events],
             "reasons": [event.reason for event in events],
             "payloads": [event.payload for event in events],
             "delivery_ids": [event.delivery_id for event in events],
         },
     )
-    return {row[0] for row in await cursor.fetchall()}
+    return {(provider, event_id) for provider, event_id in await cursor.fetchall()}
 
 
 async def claim_unmatched(tx: Tx, *, rows_max: int) -> list[OpenUnmatched]:

@@ -19,28 +19,28 @@ with incoming as (
   select e.*
   from rows from (
     unnest(
-      %(event_ids)s::text[], %(message_ids)s::uuid[], %(enrollment_ids)s::uuid[], %(types)s::event_type[],
-      %(ats)s::timestamptz[], %(machines)s::bool[], %(attempts)s::smallint[], %(reasons)s::text[]
+      %(providers)s::text[], %(event_ids)s::text[], %(message_ids)s::uuid[], %(enrollment_ids)s::uuid[],
+      %(types)s::event_type[], %(ats)s::timestamptz[], %(machines)s::bool[], %(attempts)s::smallint[], %(reasons)s::text[]
     ),
     jsonb_array_elements(%(details)s::jsonb)
-  ) as e (event_id, message_id, enrollment_id, type, at, is_machine, attempt, reason, detail)
+  ) as e (provider, event_id, message_id, enrollment_id, type, at, is_machine, attempt, reason, detail)
 ), fresh as (
   insert into message_event_keys (tenant_id, provider, provider_event_id, event_at)
-  select %(tenant_id)s::uuid, %(provider)s::text, i.event_id, i.at
+  select %(tenant_id)s::uuid, i.provider, i.event_id, i.at
   from incoming i
-  order by i.event_id
+  order by i.provider, i.event_id
   on conflict (tenant_id, provider, provider_event_id) do nothing
-  returning provider_event_id
+  returning provider, provider_event_id
 ), stored as (
   insert into message_events
     (tenant_id, provider, provider_event_id, outbound_message_id, enrollment_id, event_type, event_at,
      is_machine, attempt, reason, detail)
-  select %(tenant_id)s::uuid, %(provider)s::text, i.event_id, i.message_id, i.enrollment_id, i.type, i.at,
+  select %(tenant_id)s::uuid, i.provider, i.event_id, i.message_id, i.enrollment_id, i.type, i.at,
     i.is_machine, i.attempt, i.reason, i.detail
   from fresh f
-  join incoming i on i.event_id = f.provider_event_id
+  join incoming i on i.provider = f.provider and i.event_id = f.provider_event_id
 )
-select f.provider_event_id from fresh f
+select f.provider, f.provider_event_id from fresh f
 
 -- name: judge_clicks
 -- Whether clicks look like a scanner's, by what surrounds them: within two seconds of the delivery and
@@ -98,16 +98,17 @@ where m.tenant_id = %(tenant_id)s::uuid and m.id = any(%(message_ids)s::uuid[])
 -- name: insert_unmatched
 -- Keeps events that belong to nobody, each once; returns the ids that were new.
 insert into unmatched_events (provider, provider_event_id, reason, payload, delivery_id)
-select %(provider)s::text, u.event_id, u.reason, u.payload, u.delivery_id
-from unnest(%(event_ids)s::text[], %(reasons)s::text[], %(payloads)s::jsonb[], %(delivery_ids)s::uuid[])
-  as u (event_id, reason, payload, delivery_id)
-order by u.event_id
+select u.provider, u.event_id, u.reason, u.payload, u.delivery_id
+from unnest(
+  %(providers)s::text[], %(event_ids)s::text[], %(reasons)s::text[], %(payloads)s::jsonb[], %(delivery_ids)s::uuid[]
+) as u (provider, event_id, reason, payload, delivery_id)
+order by u.provider, u.event_id
 on conflict (provider, provider_event_id) do nothing
-returning provider_event_id
+returning provider, provider_event_id
 
 -- name: claim_unmatched
 -- Events whose message was unknown and may be looked for again. Locks them, skipping what others hold.
-select u.id, u.provider_event_id, u.payload, u.delivery_id
+select u.id, u.provider, u.provider_event_id, u.payload, u.delivery_id
 from unmatched_events u
 where u.adopted_at is null and u.reason = 'unknown_message' and u.look_at <= now()
 order by u.look_at

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from outreach.core.provider_events import PROVIDER
 from outreach.db import Database, Role, set_actor
 from outreach.services.apply_events import apply_deliveries, apply_events
 from outreach.services.fire_timers import fire_timers
+from outreach.services.unsubscribe import unsubscribe
 from outreach.store.deliveries import claim_deliveries
 from tests.support.factories import (
     PLAN,
@@ -133,6 +133,17 @@ async def test_an_erased_persons_event_is_kept_and_suppresses_nobody(db: Databas
     await apply_events(db)
     assert await stored(db, message) == [("unsubscribed", False)]
     assert await suppressed(db, message) == []
+
+
+async def test_our_own_link_ends_a_plan_like_the_providers_word(db: Database) -> None:
+    message = await sent(db)
+    for _ in range(2):
+        await unsubscribe(db, message.tenant_id, message.id)
+        await drain(db)
+    assert (await position_of(db, message.enrollment))[0] == "stopped"
+    rows = await run(db, "select provider, event_type::text from message_events")
+    assert rows == [("outreach", "unsubscribed")]
+    assert [reason for _, reason, _ in await suppressed(db, message)] == ["unsubscribe"]
 
 
 async def test_what_is_due_at_once_wakes_the_senders(db: Database) -> None:
@@ -360,4 +371,3 @@ async def test_a_batch_is_bounded_by_bytes_and_takes_at_least_one(db: Database) 
         await set_actor(tx, Role.WORKER)
         assert len(await claim_deliveries(tx, rows_max=9, bytes_max=1)) == 1
         assert len(await claim_deliveries(tx, rows_max=9, bytes_max=1_500)) == 2
-    assert PROVIDER == "sendgrid"
