@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 from outreach.config import Settings, load
@@ -69,10 +69,10 @@ async def due_campaign(
     tenant_id: UUID | None = None,
     domains: tuple[str, ...] = ("cust.example",),
     is_limited: bool = False,
-    **given: object,
+    **given: Any,
 ) -> Campaign:
     """An active campaign with `count` first mails due now; limits are off unless asked for."""
-    campaign = await make_campaign(db, tenant_id, **given)  # type: ignore[arg-type]
+    campaign = await make_campaign(db, tenant_id, **given)
     await enroll_many(db, campaign, count, domains)
     if not is_limited:
         await lift_limits(db, campaign.tenant_id)
