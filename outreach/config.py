@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     pool_size: int = Field(default=8, ge=2, le=100)
     # OUTREACH_POLL_SECONDS: how often a worker looks for jobs whose notification it missed.
     poll_seconds: float = Field(default=1.0, ge=0.05, le=60.0)
+    # OUTREACH_LOCAL_DATABASE: of the embedded server, which serves where no DATABASE_URL is set.
+    local_database: str = Field(default="outreach", pattern=r"^[a-z][a-z0-9_]{0,62}$")
     # OUTREACH_LOG_LEVEL
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

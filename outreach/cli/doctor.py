@@ -139,7 +139,7 @@ def _look_at_database(settings: Settings, found: Findings) -> None:
 def _database(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Where it is, for connections and for migrations, and in words."""
     if settings.dsn is None:
-        with embedded_database() as conninfo:
+        with embedded_database(settings.local_database) as conninfo:
             yield conninfo, conninfo, "the embedded server of .outreach/ (DATABASE_URL is not set)"
         return
     assert settings.direct_dsn is not None

@@ -19,7 +19,6 @@ from outreach import config
 from outreach.core.errors import Invalid, OutreachError
 
 HOME = Path(".outreach")
-DATABASE = "outreach"
 
 
 class SchemaBehind(OutreachError):
@@ -40,7 +39,7 @@ def ground(*, embedded: bool = True) -> Iterator[config.Settings]:
         return
     if not embedded:
         raise Invalid.at("DATABASE_URL", "is not set, and this command needs a database of yours.")
-    with embedded_database() as conninfo:
+    with embedded_database(settings.local_database) as conninfo:
         yield config.load(database_url=conninfo)
 
 
@@ -58,14 +57,19 @@ def check_schema(conninfo: str) -> None:
 
 
 @contextmanager
-def embedded_database(home: Path | None = None) -> Iterator[str]:
-    """The embedded server's database, created and migrated where needed."""
+def embedded_database(name: str, *, is_new: bool = False) -> Iterator[str]:
+    """A database of the embedded server, created and migrated where needed.
+
+    `is_new` begins it anew, whatever it held.
+    """
     from outreach.dev.postgres import LocalPostgres
     from outreach.migrate import migrate, status
 
-    with LocalPostgres((home or HOME) / "postgres") as server:
-        create_database(server.conninfo("postgres"), DATABASE)
-        conninfo = server.conninfo(DATABASE)
+    with LocalPostgres(HOME / "postgres") as server:
+        if is_new:
+            drop_database(server.conninfo("postgres"), name)
+        create_database(server.conninfo("postgres"), name)
+        conninfo = server.conninfo(name)
         if not status(conninfo).is_current:
             migrate(conninfo)
         yield conninfo
@@ -83,3 +87,10 @@ def create_database(conninfo: str, name: str) -> None:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         except (errors.DuplicateDatabase, errors.UniqueViolation):
             return
+
+
+def drop_database(conninfo: str, name: str) -> None:
+    """Remove the database if it is there, and whoever is connected to it."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        statement = sql.SQL("drop database if exists {} with (force)")
+        connection.execute(statement.format(sql.Identifier(name)))
