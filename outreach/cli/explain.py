@@ -16,7 +16,7 @@ from outreach.services.explain import Entry, Story, explain
 app = typer.Typer()
 
 
-@app.command("explain", help="Tell one contact's whole story, with every reason.")
+@app.callback(invoke_without_command=True)
 def explain_command(
     tenant: TenantOption,
     contact: Annotated[str, typer.Option("--contact", help="The contact's address.")],
@@ -25,7 +25,7 @@ def explain_command(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell everything that happened to a contact, and what comes next."""
+    """Tell one contact's whole story, with every reason, and what comes next."""
 
     async def work(db: Database) -> Story:
         return await explain(db, await tenant_id_of(db, tenant), contact, campaign=campaign)

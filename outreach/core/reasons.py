@@ -120,27 +120,23 @@ PEOPLE: dict[str, Reason] = {
 
 LIMITS: dict[str, Reason] = {
     "limit_minute": Reason(
-        "[{sender}|The sender] may send [{limit} ]a minute; full.", _BY_ITSELF, "until"
+        "[{sender}|The sender] may send [{n} ]a minute; full.", _BY_ITSELF, "until"
     ),
     "limit_hour": Reason(
-        "[{sender}|The sender] may send [{limit} ]an hour; full.", _BY_ITSELF, "until"
+        "[{sender}|The sender] may send [{n} ]an hour; full.", _BY_ITSELF, "until"
     ),
-    "limit_day": Reason(
-        "[{sender}|The sender] may send [{limit} ]a day; full.", _BY_ITSELF, "until"
-    ),
+    "limit_day": Reason("[{sender}|The sender] may send [{n} ]a day; full.", _BY_ITSELF, "until"),
     "limit_warmup": Reason(
-        "[{sender}|The sender] is[ on day {day} of its| in its] warm-up[: {limit} a day].",
+        "[{sender}|The sender] is[ on day {day} of its| in its] warm-up[: {n} a day].",
         _BY_ITSELF,
         "until",
     ),
     "limit_domain": Reason(
-        "[{limit} an hour to|The hour's mails to] [{domain}|this domain]; full.",
-        _BY_ITSELF,
-        "until",
+        "[{n} {unit} to|The limit of mails to] [{domain}|this domain]; full.", _BY_ITSELF, "until"
     ),
-    "limit_tenant": Reason("[{limit} an hour for|The limit of] this tenant; full.", _BY_ITSELF),
+    "limit_tenant": Reason("[{n} {unit} for|The limit of] this tenant; full.", _BY_ITSELF, "until"),
     "limit_installation": Reason(
-        "[{limit} an hour for|The limit of] the whole installation; full.", _BY_ITSELF, "until"
+        "[{n} {unit} for|The limit of] the whole installation; full.", _BY_ITSELF, "until"
     ),
     "reputation_slowed": Reason(
         "Bounces or complaints are over [{threshold}|the threshold]; the sender goes slower.",

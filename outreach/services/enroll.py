@@ -22,7 +22,7 @@ from outreach.core.states import CampaignState
 from outreach.db import Database, Role, lock_tenant
 from outreach.services import audit
 from outreach.services.campaigns import get_campaign_id
-from outreach.services.launch import activate, complete_if_ended, lock_campaign
+from outreach.services.launch import activate, complete_if_ended, lock_campaign, wake_senders
 from outreach.sql import Tx
 from outreach.store import campaigns
 from outreach.store import enroll as store
@@ -148,6 +148,8 @@ async def _enroll_page(
                 campaign_id=str(campaign_id),
                 counts=counts,
             )
+            if state in (CampaignState.ACTIVE, CampaignState.COMPLETED):
+                await wake_senders(tx, tenant_id)
     return counts
 
 

@@ -20,6 +20,7 @@ from outreach.store import explain as store
 from outreach.store.explain import Person, StoryRow
 
 ENTRIES_MAX = 2_000
+UNITS = {60: "a minute", 3_600: "an hour", 86_400: "a day"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,9 @@ def entry(person: Person, row: StoryRow) -> Entry:
         case "decision":
             known.setdefault("http_status", row.detail.get("status"))
             known.setdefault("answer", row.detail.get("text"))
+            known.setdefault("unit", UNITS.get(row.detail.get("window", 0)))
+            if row.detail.get("scope") == "domain":
+                known["domain"] = row.detail.get("key")
         case "suppression" if row.code.startswith("suppressed_"):
             known["why"] = clause(row.code, known)
             told_as = "suppression_begun"

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from outreach.core.errors import Conflict, NotFound, Refused
 from outreach.core.plan import Plan
 from outreach.core.schedule import zone_for
-from outreach.core.states import ENROLLMENT_ENDS, CampaignState, EnrollmentState, SenderState
+from outreach.core.states import ENROLLMENT_ENDS, CampaignState, SenderState
 from outreach.core.transitions import Advance, start
 from outreach.db import Database, Role
 from outreach.services import audit
@@ -62,7 +62,10 @@ async def launch(
             campaign_id=str(locked.id),
             enrollments=sum(counts.values()),
         )
-        return await complete_if_ended(tx, tenant_id, locked.id)
+        state = await complete_if_ended(tx, tenant_id, locked.id)
+        if state is CampaignState.ACTIVE:
+            await wake_senders(tx, tenant_id)
+        return state
 
 
 async def lock_campaign(tx: Tx, tenant_id: UUID, campaign: str) -> LockedCampaign:
@@ -79,7 +82,8 @@ async def activate(
 ) -> dict[str, int]:
     """Let the campaign's drafts enter their plan; how many came to which state.
 
-    The caller has locked the campaign. With `held_by` their actions wait for that to end.
+    The caller has locked the campaign, and wakes the senders. With `held_by` their actions wait
+    for that to end.
     """
     groups = await store.list_draft_groups(tx, tenant_id, campaign_id)
     if not groups:
@@ -88,14 +92,14 @@ async def activate(
     plans = await load_plans(tx, tenant_id, versions)
     starts = start_groups(groups, {version: plan for (_, version), plan in plans.items()})
     await store.forget_plans(tx)
-    counts = await store.activate_drafts(tx, tenant_id, campaign_id, starts, held_by=held_by)
-    if counts.get(EnrollmentState.ACTIVE) and held_by is None:
-        await wake_senders(tx, tenant_id)
-    return counts
+    return await store.activate_drafts(tx, tenant_id, campaign_id, starts, held_by=held_by)
 
 
 async def wake_senders(tx: Tx, tenant_id: UUID) -> None:
-    """Let workers look at the tenant's timetable as soon as this transaction has committed."""
+    """Let workers look at the tenant's timetable as soon as this transaction has committed.
+
+    The last thing that a transaction does (docs/locks.md).
+    """
     await store.unpark_tenant(tx, tenant_id)
     await wakeups.wake(tx, "send_due", tenant_id=tenant_id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -12,7 +12,8 @@ import pytest
 from outreach.cli.explain import told
 from outreach.core.errors import NotFound
 from outreach.db import Database
-from outreach.services.explain import explain
+from outreach.services.explain import entry, explain
+from outreach.store.explain import Person, StoryRow
 from tests.support.campaigns import enroll_all, new_campaign, new_contacts, new_sender
 from tests.support.people import ask, new_contact, new_tenant
 
@@ -222,3 +223,14 @@ async def test_another_tenant_hears_nothing(db: Database, tenant_id: UUID) -> No
     codes = [entry.code for entry in (await explain(db, other, "ann@example.com")).entries]
     assert codes == ["imported"]
     assert await ask(db, other, "select count(*) from enrollments") == [(0,)]
+
+
+def test_a_limit_says_whose_and_how_much() -> None:
+    ann = Person(UUID(int=1), "ann@example.com", "Ann")
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    detail = {"scope": "domain", "key": "big.example", "n": 200, "window": 3600}
+    told_of = entry(ann, StoryRow(at, 2, "decision", "limit_domain", detail))
+    assert told_of.summary == "200 an hour to big.example; full."
+    detail = {"scope": "sender", "key": "0", "n": 20, "window": 60}
+    told_of = entry(ann, StoryRow(at, 2, "decision", "limit_minute", detail))
+    assert told_of.summary == "The sender may send 20 a minute; full."

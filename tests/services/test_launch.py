@@ -202,6 +202,36 @@ async def test_a_launch_during_an_enroll_leaves_nobody_behind(
     assert await ask(db, tenant_id, counts) == [(6_000, 6_000, 6_000)]
 
 
+async def test_a_pause_during_an_enroll_holds_whoever_comes_after(
+    db: Database, tenant_id: UUID
+) -> None:
+    await new_contacts(db, tenant_id, 6_000)
+    await new_campaign(db, tenant_id)
+    await launch(db, tenant_id, "Spring", actor=ACTOR)
+    enrolled, state = await asyncio.gather(
+        enroll_all(db, tenant_id), pause(db, tenant_id, "Spring", actor=ACTOR)
+    )
+    assert (enrolled.enrolled, state) == (6_000, CampaignState.PAUSED)
+    held = "select count(*), count(distinct reason), min(reason) from send_decisions"
+    assert await ask(db, tenant_id, held) == [(6_000, 1, "campaign_paused")]
+
+
+async def test_a_pause_during_a_launch_waits_for_it(db: Database, tenant_id: UUID) -> None:
+    await new_contacts(db, tenant_id, 500)
+    await new_campaign(db, tenant_id)
+    await enroll_all(db, tenant_id)
+    results = await asyncio.gather(
+        launch(db, tenant_id, "Spring", actor=ACTOR),
+        pause(db, tenant_id, "Spring", actor=ACTOR),
+        return_exceptions=True,
+    )
+    # Whoever comes first: a draft cannot be paused, and what is launched can.
+    assert results[0] is CampaignState.ACTIVE
+    assert results[1] is CampaignState.PAUSED or isinstance(results[1], Conflict)
+    active = "select count(*) from enrollments where state = 'active'"
+    assert await ask(db, tenant_id, active) == [(500,)]
+
+
 async def test_a_launch_that_breaks_changes_nothing(
     db: Database, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
