@@ -18,6 +18,7 @@ from uuid import UUID
 
 from outreach.core.contact_rows import FIELDS, SEPARATOR, guard
 from outreach.db import Database, Role
+from outreach.ids import new_id
 from outreach.services import audit
 from outreach.services.contact_files import Format, Parsed, read_rows
 from outreach.services.contact_spool import Spool
@@ -79,8 +80,13 @@ async def import_contacts(
         while await asyncio.to_thread(_read_slice, rows, spool, report, writer):
             progress("read", report.rows)
         batches = spool.batches(BATCH_ROWS)
-        while batch := await asyncio.to_thread(_next_columns, batches):
-            stored = await _write(db, tenant_id, batch, dry_run=dry_run)
+        batch = await asyncio.to_thread(_next_columns, batches)
+        while batch is not None:
+            # The next one is made ready while the database works on this one.
+            stored, batch = await asyncio.gather(
+                _write(db, tenant_id, batch, dry_run=dry_run),
+                asyncio.to_thread(_next_columns, batches),
+            )
             report.created += stored.created
             report.updated += stored.updated
             report.unchanged += stored.distinct_rows - stored.created - stored.updated
@@ -143,12 +149,13 @@ def _read_slice(
 
 
 def _next_columns(batches: Iterator[list[str]]) -> dict[str, str] | None:
-    """The next batch by columns, or None after the last."""
+    """The next batch by columns, with an id for each row, or None after the last."""
     batch = next(batches, None)
     if batch is None:
         return None
-    columns = zip(*(line.split(SEPARATOR) for line in batch), strict=True)
-    return {name: SEPARATOR.join(values) for name, values in zip(COLUMNS, columns, strict=True)}
+    values = zip(*(line.split(SEPARATOR) for line in batch), strict=True)
+    columns = {name: SEPARATOR.join(column) for name, column in zip(COLUMNS, values, strict=True)}
+    return {**columns, "id": SEPARATOR.join(str(new_id()) for _ in batch)}
 
 
 async def _write(

@@ -41,26 +41,33 @@ returning s.reason::text
 -- name: refresh_contact_flags
 -- Makes the contacts of these addresses carry their latest suppression in force, or none.
 -- Locks those that change, in id order; so it waits for a claim that has one, and a later claim sees it.
+-- One index lookup an address: without statistics a plain join reads all that the tenant has.
 with keys as (
   select distinct lower(k.value) as email_key from unnest(%(addresses)s::text[]) as k (value)
-), standing as (
-  select distinct on (k.email_key) k.email_key, s.reason, s.created_at
+), target as (
+  select c.id, s.reason, s.created_at
   from keys k
-  left join suppressions s on s.tenant_id = %(tenant_id)s::uuid and s.channel = 'email'
-    and s.value_key = k.email_key and s.lifted_at is null
-  order by k.email_key, s.created_at desc nulls last
-), changed as (
-  select c.id, st.reason, st.created_at
-  from standing st
-  join contacts c on c.tenant_id = %(tenant_id)s::uuid and c.email_key = st.email_key
-  where c.suppressed_reason is distinct from st.reason
+  left join lateral (
+    select s.reason, s.created_at from suppressions s
+    where s.tenant_id = %(tenant_id)s::uuid and s.channel = 'email' and s.value_key = k.email_key and s.lifted_at is null
+    order by s.created_at desc
+    limit 1
+  ) s on true
+  cross join lateral (
+    select c.id from contacts c
+    where c.tenant_id = %(tenant_id)s::uuid and c.email_key = k.email_key and c.suppressed_reason is distinct from s.reason
+    limit 1
+  ) c
+), locked as (
+  select c.id from contacts c
+  where c.tenant_id = %(tenant_id)s::uuid and c.id = any (array(select t.id from target t))
   order by c.id
   for no key update of c
 )
 update contacts c
-set suppressed_reason = x.reason, suppressed_at = x.created_at, updated_at = now()
-from changed x
-where c.tenant_id = %(tenant_id)s::uuid and c.id = x.id
+set suppressed_reason = t.reason, suppressed_at = t.created_at, updated_at = now()
+from target t
+where c.tenant_id = %(tenant_id)s::uuid and c.id = t.id and c.id = any (array(select l.id from locked l))
 
 -- name: list_suppressions
 -- A page by value; lifted ones too where asked for, then the newest of a value first.
