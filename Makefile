@@ -33,6 +33,9 @@ test: install-dev ## Everything that proves it works
 fast: install-dev ## The pure core and the house rules, in seconds
 	@$(BIN)/python -m pytest -q tests/core tests/house
 
+bench: install-dev ## Measure sending on this machine; quiet machines tell more
+	@$(BIN)/python -m tests.bench $(ARGS)
+
 lint: install-dev ## ruff and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 

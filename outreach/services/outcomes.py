@@ -139,7 +139,8 @@ async def _write(
 
 def _settlement(row: LockedMessage, result: Result) -> Settlement:
     """What becomes of message and action."""
-    at = result.at or row.now
+    # An event's second may begin before its request did, and no acceptance lies ahead of us.
+    at = row.now if result.at is None else min(max(result.at, row.armed_at), row.now)
     outcome = result.outcome
     counted = row.counted_attempts + outcomes.counts(outcome)
 

@@ -1,0 +1,1 @@
+"""Measurements, run by `make bench`: whole programs against real parts, ratios in one run."""
