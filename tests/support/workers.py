@@ -108,6 +108,22 @@ async def as_owner(conninfo: str, statement: LiteralString) -> list[Any]:
         return await cursor.fetchall() if cursor.description else []
 
 
+@asynccontextmanager
+async def held_task(db: Database, conninfo: str) -> AsyncIterator[None]:
+    """A body whose applier waits, in the middle of its task, until the block is left."""
+    await leave_body(db, is_woken=True)
+    connection = await psycopg.AsyncConnection.connect(conninfo)
+    async with connection:
+        await connection.execute("lock table unmatched_events in access exclusive mode")
+        yield
+
+
+async def is_held(conninfo: str) -> bool:
+    """Whether somebody waits for what `held_task` holds."""
+    waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+    return bool(await as_owner(conninfo, waiting))
+
+
 class WorkerProcess:
     """A command with a worker in it, and what it says on standard error."""
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from contextlib import AsyncExitStack
 
 import pytest
 
 from outreach.core.errors import Refused
 from outreach.db import Database
+from outreach.services.apply_events import apply_events
 from outreach.tasks import jobs
+from outreach.tasks.runner import run
 from tests.support.workers import (
     all_applied,
     as_owner,
     count_bodies,
     eventually,
+    held_task,
+    is_held,
     leave_body,
     running_worker,
     settings_for,
@@ -138,7 +143,7 @@ async def test_until_idle_a_task_that_keeps_failing_ends_it(
 async def test_a_task_that_failed_runs_again_when_it_can(
     db: Database, conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    works = jobs.apply_events
+    works = apply_events
     failures = 0
 
     async def fails_twice(database: Database) -> int:
@@ -154,6 +159,44 @@ async def test_a_task_that_failed_runs_again_when_it_can(
         await leave_body(db, is_woken=True)
         await eventually(lambda: all_applied(db))
     assert ("apply_events", "failed") in await as_owner(conninfo, JOBS)
+
+
+async def test_a_task_that_overruns_the_stop_waits_for_the_next_worker(
+    db: Database, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outreach.tasks.run.GRACEFUL_SECONDS", 0.2)
+    async with held_task(db, conninfo):
+        async with running_worker(settings_for(conninfo)):
+            await eventually(lambda: is_held(conninfo))
+        assert ("apply_events", "todo") in await as_owner(conninfo, JOBS)
+        assert await count_bodies(db) == (1, 0)
+    async with running_worker(settings_for(conninfo), until_idle=True) as worker:
+        await eventually(lambda: _done(worker))
+    assert await count_bodies(db) == (0, 1)
+
+
+async def test_a_task_may_end_what_it_began(db: Database, conninfo: str) -> None:
+    async with AsyncExitStack() as stack:
+        async with running_worker(settings_for(conninfo)):
+            await stack.enter_async_context(held_task(db, conninfo))
+            await eventually(lambda: is_held(conninfo))
+            asyncio.get_running_loop().call_later(0.3, asyncio.create_task, stack.aclose())
+    assert await count_bodies(db) == (0, 1)
+
+
+async def test_a_task_that_hangs_is_ended(
+    db: Database, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run.__kwdefaults__ is not None
+    monkeypatch.setitem(run.__kwdefaults__, "timeout_seconds", 0.2)
+    async with running_worker(settings_for(conninfo)):
+        async with held_task(db, conninfo):
+
+            async def has_failed() -> bool:
+                return ("apply_events", "failed") in await as_owner(conninfo, JOBS)
+
+            await eventually(has_failed)
+        await eventually(lambda: all_applied(db))
 
 
 async def test_only_its_queues_are_served(db: Database, conninfo: str) -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from outreach.db import Database
+from outreach.dev.postgres import FAST_SETTINGS, LocalPostgres
+from outreach.migrate import migrate
+from tests.support.database import chosen_programs
 from tests.support.workers import (
     OUTREACH,
     PROCRASTINATE,
@@ -17,6 +24,8 @@ from tests.support.workers import (
     as_owner,
     count_bodies,
     eventually,
+    held_task,
+    is_held,
     leave_body,
     worker_process,
 )
@@ -25,10 +34,6 @@ STOP_SECONDS_MAX = 20.0
 COMMANDS = {"outreach": OUTREACH, "procrastinate": PROCRASTINATE}
 
 pytestmark = pytest.mark.slow
-
-# A body that somebody holds makes its applier wait, in the middle of a task.
-DOING = "select count(*) from procrastinate_jobs where status = 'doing'"
-LOCK_PROVIDERS = "lock table unmatched_events in access exclusive mode"
 
 
 async def stopped(worker: WorkerProcess, number: signal.Signals = signal.SIGTERM) -> int:
@@ -57,6 +62,17 @@ async def test_an_interrupt_stops_it_too(conninfo: str) -> None:
     with worker_process(OUTREACH, conninfo) as worker:
         worker.wait_for("worker_started")
         assert await stopped(worker, signal.SIGINT) == 0
+
+
+async def test_a_task_that_does_not_end_is_not_waited_for(db: Database, conninfo: str) -> None:
+    async with held_task(db, conninfo):
+        with worker_process(OUTREACH, conninfo) as worker:
+            await eventually(lambda: is_held(conninfo))
+            assert await stopped(worker) == 0
+        assert await count_bodies(db) == (1, 0)
+    with worker_process([*OUTREACH, "--until-idle"], conninfo) as worker:
+        assert await asyncio.to_thread(worker.end) == 0
+    assert await count_bodies(db) == (0, 1)
 
 
 async def test_until_idle_it_ends_by_itself(db: Database, conninfo: str) -> None:
@@ -92,6 +108,37 @@ async def test_with_a_schema_behind_it_says_so(empty_conninfo: str, command: lis
     with worker_process(command, empty_conninfo) as worker:
         assert await asyncio.to_thread(worker.end) == (4 if command is OUTREACH else 1)
     assert "outreach migrate" in worker.lines[-1]
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder for a server of the test's own, which may be stopped."""
+    path = Path(tempfile.mkdtemp(prefix="outreach-test-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+async def test_a_server_that_goes_away_is_waited_for(home: Path) -> None:
+    def server() -> LocalPostgres:
+        return LocalPostgres(home, programs=chosen_programs(), settings=FAST_SETTINGS)
+
+    with server() as first:
+        conninfo = first.conninfo()
+        migrate(conninfo)
+        with worker_process(OUTREACH, conninfo) as worker:
+            assert worker.wait_for("worker_started")["is_back"] is False
+            await asyncio.to_thread(first.stop)
+            worker.wait_for("database_lost")
+            with server():
+                assert worker.wait_for("worker_started")["is_back"] is True
+                async with Database.at(conninfo) as db:
+                    await leave_body(db, is_woken=True)
+                    await eventually(lambda: all_applied(db))
+                assert await stopped(worker) == 0
+    said = [line for line in worker.lines if "database_lost" in line]
+    assert len(said) == 1, "one line, however long it takes"
+    assert not [line for line in worker.lines if "Traceback" in line]
 
 
 async def test_without_an_account_it_says_so_unless_it_sends_nothing(
