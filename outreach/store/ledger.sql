@@ -1,12 +1,12 @@
 -- name: lock_messages
 -- The messages of these attempts, locked, with what an outcome changes. The enrollments are locked already.
-select m.id as message_id, r.attempt, a.outcome as attempt_outcome, a.armed_at, m.state as message_state,
+select m.id as message_id, r.attempt, a.outcome as attempt_outcome, a.armed_at,
   m.enrollment_id, m.sender_id, m.action_id, m.node_id, m.visit, m.to_domain, m.counted_attempts, now() as now
 from unnest(%(message_ids)s::uuid[], %(attempts)s::smallint[]) as r (message_id, attempt)
 join outbound_messages m on m.tenant_id = %(tenant_id)s::uuid and m.id = r.message_id
 join send_attempts a on a.tenant_id = m.tenant_id and a.message_id = m.id and a.attempt = r.attempt
 order by m.id
-for update of m;
+for no key update of m;
 
 -- name: settle_attempts
 -- What attempts came to, with all that follows for message, action and enrollment, in one statement.
@@ -16,9 +16,9 @@ with outcome as (
     %(message_ids)s::uuid[], %(attempts)s::smallint[], %(outcomes)s::attempt_outcome[], %(statuses)s::smallint[], %(details)s::text[],
     %(settled_bys)s::text[], %(states)s::message_state[], %(provider_ids)s::text[], %(ats)s::timestamptz[],
     %(counts)s::smallint[], %(wake_ats)s::timestamptz[], %(failure_codes)s::text[], %(action_states)s::action_state[],
-    %(due_ats)s::timestamptz[]
+    %(due_ats)s::timestamptz[], %(currents)s::boolean[]
   ) as o (message_id, attempt, outcome, http_status, detail, settled_by, state, provider_id, at, count, wake_at, failure_code,
-    action_state, due_at)
+    action_state, due_at, is_current)
 ),
 attempt as (
   update send_attempts a
@@ -42,7 +42,7 @@ message as (
     updated_at = now()
   from attempt o
   where m.tenant_id = %(tenant_id)s::uuid and m.id = o.message_id
-  returning m.enrollment_id, m.action_id, m.id, m.node_id, o.state, o.at, o.action_state, o.due_at
+  returning m.enrollment_id, m.action_id, m.id, m.node_id, m.created_at, o.state, o.at, o.action_state, o.due_at, o.is_current
 ),
 action as (
   update scheduled_actions a
@@ -55,6 +55,11 @@ enrollment as (
   set latest_message_id = o.id, message_node_id = o.node_id, accepted_at = o.at, previous = null, updated_at = now()
   from message o
   where o.state = 'sent' and e.tenant_id = %(tenant_id)s::uuid and e.id = o.enrollment_id
+    and (o.is_current or not exists (  -- evidence that comes late: a message sent after it stays the latest
+      select from outbound_messages later
+      where later.tenant_id = e.tenant_id and later.enrollment_id = e.id and later.state = 'sent'
+        and later.created_at > o.created_at
+    ))
 )
 insert into scheduled_actions (
   tenant_id, enrollment_id, campaign_id, sender_id, node_id, visit, kind, trigger, due_at)
@@ -100,7 +105,3 @@ from attempts_overdue(make_interval(secs => %(grace_seconds)s::double precision)
 select m.id as message_id, m.enrollment_id
 from outbound_messages m
 where m.tenant_id = %(tenant_id)s::uuid and m.id = any (%(message_ids)s::uuid[]);
-
--- name: is_anything_armed
--- Whether any worker still waits for an answer from the provider.
-select attempts_armed() > 0;

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from outreach.core.outcome import Accepted
 from outreach.db import Database, Role, set_actor
 from outreach.services.apply_events import apply_deliveries, apply_events
 from outreach.services.fire_timers import fire_timers
+from outreach.services.outcomes import Result, record_outcomes
+from outreach.services.standing import lock_standings
 from outreach.services.unsubscribe import unsubscribe
 from outreach.store.deliveries import claim_deliveries
 from tests.support.factories import (
@@ -37,6 +40,7 @@ from tests.support.stories import (
     stored,
     story_of,
     suppressed,
+    until_somebody_waits,
 )
 
 NOW = datetime.now(UTC)
@@ -341,6 +345,23 @@ async def test_appliers_beside_each_other_apply_each_event_once(db: Database) ->
         assert (await position_of(db, message.enrollment))[0] == "stopped"
     left = await run(db, "select count(*) from webhook_deliveries where state = 'received'")
     assert left == [(0,)]
+
+
+async def test_an_answer_recorded_at_the_same_moment_as_its_event(db: Database) -> None:
+    enrollment = await enroll(db, await make_campaign(db))
+    message = await make_message(db, enrollment)
+    await receive(db, event(message, "processed"), event(message, "delivered"))
+    async with db.transaction(Role.WORKER, message.tenant_id) as tx:
+        await lock_standings(tx, message.tenant_id, [enrollment.id])
+        applying = asyncio.create_task(apply_events(db))
+        await until_somebody_waits(db)
+        answer = Result(message.id, 1, Accepted("Xanswer", 202), "answer")
+        await record_outcomes(tx, message.tenant_id, [answer])
+    assert await applying == 1
+    assert await delivery_of(db, message) == "delivered"
+    query = "select outcome::text, settled_by from send_attempts"
+    assert await run(db, query) == [("accepted", "answer")]
+    assert await run(db, "select count(*) from incidents") == [(0,)]
 
 
 async def test_a_body_that_another_holds_is_left_to_them(db: Database) -> None:

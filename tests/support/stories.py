@@ -8,6 +8,7 @@ from typing import Any
 from outreach.db import Database
 from outreach.services.apply_events import apply_events
 from tests.support.factories import Message, enroll, event, make_campaign, make_sent, run
+from tests.support.waiting import eventually
 
 
 async def sent(db: Database, plan: dict[str, Any] | None = None, **at: Any) -> Message:
@@ -93,3 +94,16 @@ async def unmatched(db: Database) -> list[tuple[Any, ...]]:
         "select provider_event_id, reason, adopted_at is not null from unmatched_events"
         " order by provider_event_id",
     )
+
+
+async def until_somebody_waits(db: Database) -> None:
+    """Return once a transaction of this database waits for a lock."""
+
+    async def waits() -> object:
+        return await run(
+            db,
+            "select 1 from pg_stat_activity"
+            " where datname = current_database() and wait_event_type = 'Lock'",
+        )
+
+    await eventually(waits)
