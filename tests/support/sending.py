@@ -122,7 +122,7 @@ def smaller(context: SendContext, batch_max: int, batches_in_flight: int = 3) ->
 async def message_states(db: Database) -> dict[str, int]:
     """How many messages are in each state."""
     rows = await run(db, "select state::text, count(*) from outbound_messages group by 1")
-    return dict(rows)  # type: ignore[arg-type]
+    return dict(rows)
 
 
 def accepted_by_message(sandbox: SandboxServer) -> Counter[str]:
