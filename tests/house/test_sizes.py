@@ -23,10 +23,13 @@ VENDORED = ("outreach/web/static/vendor/", "migrations/procrastinate/", "require
 # Where a stranger's error may end: the task runner. (The app's edge has its handlers by type.)
 CATCHES_ALL = frozenset({"outreach/tasks/runner.py"})
 
-# What runs without a loop of events: the migrator's lock, the keeper, children and their leash.
-SLEEPS = frozenset(
-    {"outreach/migrate.py", "outreach/dev/postgres_keeper.py"}
-    | {"outreach/dev/processes.py", "outreach/cli/leash.py"}
+# Programs of their own beside the loop of events: the migrator, the server's keeper, commands.
+# They may wait in a plain loop; nothing that is async may, there neither.
+SLEEPERS = (
+    "outreach/migrate.py",
+    "outreach/dev/postgres",
+    "outreach/dev/processes",
+    "outreach/cli/",
 )
 
 # What other systems do not have is not tested there.
@@ -133,13 +136,17 @@ def test_every_error_is_caught_by_its_name() -> None:
     assert found == []
 
 
+def blocking_sleeps(module: Module) -> list[int]:
+    """Lines that stop a whole loop of events."""
+    if not module.path.startswith(SLEEPERS):
+        return calls(module, "time.sleep", "sleep")
+    functions = [n for n in ast.walk(module.tree) if isinstance(n, ast.AsyncFunctionDef)]
+    inside = [Module(module.path, ast.unparse(function)) for function in functions]
+    return [line for part in inside for line in calls(part, "time.sleep", "sleep")]
+
+
 def test_nothing_sleeps_while_others_could_run() -> None:
-    found = [
-        f"{module.path}:{line}"
-        for module in code()
-        if module.path not in SLEEPS
-        for line in calls(module, "time.sleep", "sleep")
-    ]
+    found = [f"{module.path}:{line}" for module in code() for line in blocking_sleeps(module)]
     assert found == []
 
 
@@ -225,6 +232,14 @@ def test_calls_are_found_and_words_in_text_are_not() -> None:
     source = 'import time\ntime.sleep(1)\n"""print(1), time.sleep(2)"""\nprint("x")\n'
     assert calls(Module("x.py", source), "time.sleep") == [2]
     assert calls(Module("x.py", source), "print") == [4]
+
+
+def test_a_sleep_that_blocks_is_found() -> None:
+    plain, inside = "time.sleep(1)\n", "async def f():\n    time.sleep(1)\n"
+    assert blocking_sleeps(Module("outreach/services/x.py", plain)) == [1]
+    assert blocking_sleeps(Module("outreach/dev/sandbox/x.py", plain)) == [1]
+    assert blocking_sleeps(Module("outreach/cli/x.py", inside)) == [2]
+    assert blocking_sleeps(Module("outreach/cli/x.py", plain)) == []
 
 
 def test_a_sleep_without_a_condition_is_found() -> None:
