@@ -1,3 +1,4 @@
+drop function if exists tenants_missing_values();
 drop function if exists attempts_armed();
 drop function if exists attempts_overdue(interval, integer);
 drop function if exists tenants_due(integer);
@@ -9,3 +10,4 @@ drop function if exists cap_in_force(integer, boolean, integer, boolean, integer
 drop function if exists live_tokens(integer[], integer[], integer);
 drop function if exists guard_attempt();
 drop function if exists guard_message();
+drop function if exists refuse_forged_message();

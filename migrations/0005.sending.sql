@@ -64,7 +64,7 @@ create table outbound_messages (
   state message_state not null default 'sending',
   prev_state message_state,
   delivery delivery_state not null default 'none',
-  attempts smallint not null default 1 check (attempts between 1 and 50),
+  attempts smallint not null default 1 check (attempts > 0),
   counted_attempts smallint not null default 0,  -- those that count towards giving up
   accepted_attempt smallint,
   provider text not null default 'sendgrid',
@@ -146,6 +146,17 @@ begin
   return new;
 end
 $$;
+-- Asked of every new row by a condition alone, which calls nothing where the row is as it must be.
+create function refuse_forged_message() returns trigger
+language plpgsql set search_path = public, pg_temp
+as $$
+begin
+  raise exception 'a message begins as sending'
+    using errcode = 'check_violation', constraint = 'outbound_messages_beginning';
+end
+$$;
+create trigger begin_message before insert on outbound_messages for each row
+  when (new.state <> 'sending' or new.prev_state is not null) execute function refuse_forged_message();
 create trigger guard_message before update of state, accepted_attempt, subject, body_text, body_html, dedupe_key, prev_state
   on outbound_messages for each row execute function guard_message();
 
@@ -238,6 +249,7 @@ create table send_refusals (
 );
 create index send_refusals_of_action on send_refusals (tenant_id, action_id, created_at);
 create index send_refusals_of_enrollment on send_refusals (tenant_id, enrollment_id);
+create index send_refusals_for_values on send_refusals (tenant_id, action_id, created_at) where reason = 'value_missing';
 select protect_tenant_table('send_refusals', 'select, insert', 'select, insert');
 
 -- A no for a whole set, stored once: a pause, a sender out of tokens, a tenant out of tokens.
@@ -333,5 +345,15 @@ create function attempts_armed() returns bigint
 language sql stable security definer set search_path = public, pg_temp
 as $$ select count(*) from send_attempts where outcome = 'armed' $$;
 
-revoke all on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed() from public;
-grant execute on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed() to outreach_worker;
+-- Tenants of whom some send was held by a missing value: an index probe a tenant.
+create function tenants_missing_values() returns table (tenant_id uuid)
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select t.id from tenants t
+  where exists (select from send_refusals r where r.tenant_id = t.id and r.reason = 'value_missing')
+$$;
+
+revoke all on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
+  from public;
+grant execute on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
+  to outreach_worker;

@@ -143,16 +143,6 @@ class Counter:
         pairs = zip(self.bucket_at, self.bucket_used, strict=True)
         return sum(used for bucket, used in pairs if bucket > since)
 
-    def taking(self, count: int, at: datetime, window_seconds: int) -> Counter:
-        """The counter after `count` more tokens (negative: fewer); dead buckets are dropped."""
-        since = expired_bucket(at, window_seconds)
-        bucket = bucket_of(at, window_seconds)
-        pairs = zip(self.bucket_at, self.bucket_used, strict=True)
-        live = {number: used for number, used in pairs if number > since}
-        live[bucket] = max(live.get(bucket, 0) + count, 0)
-        kept = sorted((number, used) for number, used in live.items() if used)
-        return Counter(tuple(n for n, _ in kept), tuple(u for _, u in kept))
-
     def free_at(self, cap: int, at: datetime, window_seconds: int, *, wanted: int = 1) -> datetime:
         """The first moment at which `wanted` tokens are free, if nobody takes one before.
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What a single request hands over; addresses in normal form, text and HTML with their footer."""
+    """What one request hands over; addresses in normal form, text and HTML with their footer."""
 
     tenant_id: UUID
     message_id: UUID

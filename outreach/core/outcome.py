@@ -16,6 +16,7 @@ from outreach.core.states import AttemptOutcome
 
 COUNTED_ATTEMPTS_MAX = 6  # then the message fails
 FIRST_RETRY_SECONDS = 20 * 60
+NOT_SENT_SECONDS_MAX = 60.0
 LATER_SECONDS_MIN = 1.0
 LATER_SECONDS_MAX = 3600.0  # a provider that asks for longer is asked again after an hour
 
@@ -73,10 +74,9 @@ def classify(
     detail: str,
     *,
     retry_at: datetime | None = None,
-    is_sandbox: bool = False,
 ) -> Outcome:
     """The outcome of an answered request."""
-    if status == 202 or (status == 200 and is_sandbox):
+    if status == 202:
         return Accepted(provider_message_id, status)
     if status in _REFUSALS:
         return Rejected(Because.MESSAGE, status, detail)
@@ -107,14 +107,18 @@ def counts(outcome: Outcome) -> bool:
     return isinstance(outcome, Rejected) and outcome.because in (Because.LATER, Because.MESSAGE)
 
 
-def retry_at(outcome: Rejected | NotSent, counted_attempts: int, now: datetime) -> datetime:
-    """When a message that was not accepted is due again.
+def retry_at(
+    outcome: Rejected | NotSent, attempt: int, counted_attempts: int, now: datetime
+) -> datetime:
+    """When a message is due again whose attempt of this number was not accepted.
 
     A definite refusal waits 20 minutes, twice as long each time; what the provider asks for itself
-    is honoured within bounds; what never left is due at once, since nothing was wrong with it.
+    is honoured within bounds; what never left is due at once, since nothing was wrong with it, and
+    from then on after twice as long each time, up to a minute: the provider may be out of reach.
     """
     if isinstance(outcome, NotSent):
-        return now + timedelta(seconds=1)
+        doublings = min(max(attempt - counted_attempts - 1, 0), 6)
+        return now + timedelta(seconds=min(2.0**doublings, NOT_SENT_SECONDS_MAX))
     if outcome.because is Because.LATER and outcome.retry_at is not None:
         asked = (outcome.retry_at - now).total_seconds()
         return now + timedelta(seconds=min(max(asked, LATER_SECONDS_MIN), LATER_SECONDS_MAX))

@@ -99,7 +99,7 @@ class SendGrid:
         if remaining <= 0:
             return NotSent("not begun in time")
         timeout = aiohttp.ClientTimeout(
-            total=self._deadline_seconds,
+            total=remaining + self._deadline_seconds,
             # Waiting for a free connection and making a new one both count as not begun.
             connect=remaining,
             sock_connect=min(remaining, CONNECT_SECONDS_MAX),

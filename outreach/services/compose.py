@@ -44,6 +44,7 @@ def compose(due: DueSend, plan: Plan, tenant_id: UUID, budget: Budget, terms: Te
         due, plan, tenant_id, budget, message_id, key, url
     )
     inbound = terms.inbound_domain
+    reply_to = due.reply_to if due.attempts is None else due.message_reply_to
     mail = Mail(
         tenant_id=tenant_id,
         message_id=message_id,
@@ -52,7 +53,7 @@ def compose(due: DueSend, plan: Plan, tenant_id: UUID, budget: Budget, terms: Te
         to_address=due.to_address or due.email,
         from_address=due.from_address or due.from_email,
         from_name=due.message_from_name or due.from_name,
-        reply_to=due.reply_to if inbound is None else f"r+{message_id.hex}@{inbound}",
+        reply_to=reply_to if inbound is None else f"r+{message_id.hex}@{inbound}",
         subject=grant.subject,
         text=grant.body_text,
         html=grant.body_html,

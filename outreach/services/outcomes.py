@@ -38,8 +38,6 @@ UNKNOWN_LOOK_SECONDS = 300.0
 # A message behind a paused account or sender is due when the pause ends; this is its next look.
 PAUSED_RETRY_SECONDS = 60.0
 
-_UNSETTLED = frozenset({AttemptOutcome.ARMED, AttemptOutcome.UNKNOWN})
-
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -111,10 +109,11 @@ async def _write(
     timers: list[MessageTimer] = []
     moves: list[tuple[Standing, Advance]] = []
     for row, result in pairs:
-        settlement = _settlement(row, result)
-        settlements.append(settlement)
         standing = standings[row.enrollment_id]
-        advance = _advance(standing, row, settlement)
+        is_there = _is_at_step(standing, row)
+        settlement = _settlement(row, result, is_step_current=is_there)
+        settlements.append(settlement)
+        advance = _advance(standing, row, settlement) if is_there else None
         if advance is None:
             continue
         if _is_timers_only(advance):
@@ -137,7 +136,14 @@ async def _write(
     ]
 
 
-def _settlement(row: LockedMessage, result: Result) -> Settlement:
+def _is_at_step(standing: Standing, row: LockedMessage) -> bool:
+    """Whether the enrollment still stands at this message's step."""
+    position = standing.position
+    is_there = position.node_id == row.node_id and position.visits.get(row.node_id) == row.visit
+    return is_there and not standing.has_ended
+
+
+def _settlement(row: LockedMessage, result: Result, *, is_step_current: bool) -> Settlement:
     """What becomes of message and action."""
     # An event's second may begin before its request did, and no acceptance lies ahead of us.
     at = row.now if result.at is None else min(max(result.at, row.armed_at), row.now)
@@ -167,6 +173,7 @@ def _settlement(row: LockedMessage, result: Result) -> Settlement:
             failure_code=failure,
             action_state=action_state,
             due_at=due_at,
+            is_step_current=is_step_current,
         )
 
     match outcome:
@@ -185,7 +192,7 @@ def _settlement(row: LockedMessage, result: Result) -> Settlement:
                 MessageState.WAITING_RETRY, ActionState.PENDING, due_at=row.now, wake_at=again
             )
         case Rejected() | NotSent():
-            again = outcomes.retry_at(outcome, counted, row.now)
+            again = outcomes.retry_at(outcome, row.attempt, counted, row.now)
             return settled(
                 MessageState.WAITING_RETRY, ActionState.PENDING, due_at=again, wake_at=again
             )
@@ -194,11 +201,8 @@ def _settlement(row: LockedMessage, result: Result) -> Settlement:
 
 
 def _advance(standing: Standing, row: LockedMessage, settlement: Settlement) -> Advance | None:
-    """Where the enrollment goes, if it still stands at this message's step."""
+    """Where the enrollment goes, which stands at this message's step."""
     position = standing.position
-    is_there = position.node_id == row.node_id and position.visits.get(row.node_id) == row.visit
-    if standing.has_ended or not is_there:
-        return None
     if settlement.state is MessageState.SENT:
         return transitions.on_accepted(
             standing.plan, position, settlement.at, (), standing.zone, row.now

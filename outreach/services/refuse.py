@@ -19,6 +19,8 @@ from outreach.sql import Tx
 from outreach.store import holds, refusals
 from outreach.store.holds import No
 
+VALUE_ROWS_MAX = 200
+
 
 async def refuse(db: Database, tenant_id: UUID, refused: Sequence[tuple[DueSend, Refuse]]) -> int:
     """End these steps; how many still stood where the claim saw them."""
@@ -28,24 +30,31 @@ async def refuse(db: Database, tenant_id: UUID, refused: Sequence[tuple[DueSend,
         return await _refuse(tx, tenant_id, refused)
 
 
-async def fail_stale_values(db: Database, tenant_id: UUID) -> int:
-    """Fail what has waited for a missing value longer than its plan's `idle_after`."""
+async def fail_stale_values(db: Database) -> int:
+    """Fail, for every tenant, what has waited for a value longer than its plan's `idle_after`.
+
+    Bounded for each tenant and call; the longest waiting first.
+    """
+    async with db.transaction(Role.WORKER) as tx:
+        tenants = await refusals.list_tenants_waiting_for_values(tx)
+    return sum([await _fail_stale_values(db, tenant_id) for tenant_id in tenants])
+
+
+async def _fail_stale_values(db: Database, tenant_id: UUID) -> int:
     async with db.transaction(Role.WORKER, tenant_id) as tx:
-        waiting = await refusals.list_waiting_for_values(tx, tenant_id, rows_max=200)
+        waiting = await refusals.list_waiting_for_values(tx, tenant_id, rows_max=VALUE_ROWS_MAX)
         standings = await lock_standings(tx, tenant_id, [w.enrollment_id for w in waiting])
         now = await transaction_now(tx)
-        overdue = []
+        verdict = Refuse("value_missing", EnrollmentState.FAILED)
+        ending = []
         for one in waiting:
             standing = standings[one.enrollment_id]
             patience = standing.plan.idle_after.after(one.since, standing.zone)
-            if patience <= now and not standing.has_ended:
-                overdue.append((standing, one.action_id))
-        await _end(
-            tx,
-            tenant_id,
-            [(s, a, Refuse("value_missing", EnrollmentState.FAILED)) for s, a in overdue],
-        )
-        return len(overdue)
+            is_waiting = standing.step_action_state is ActionState.PENDING
+            if patience <= now and is_waiting and standing.state is EnrollmentState.ACTIVE:
+                ending.append((standing, one.action_id, verdict))
+        await _end(tx, tenant_id, ending)
+        return len(ending)
 
 
 async def _refuse(tx: Tx, tenant_id: UUID, refused: Sequence[tuple[DueSend, Refuse]]) -> int:

@@ -13,6 +13,7 @@ attempts are counted in the ledger; a task that fails is rested by the worker (`
 from __future__ import annotations
 
 from outreach.db import Database, Role
+from outreach.services.refuse import fail_stale_values
 from outreach.store import sweep, wakeups
 
 # Longer than a worker's silence while it drains (its graceful stop), several heartbeats long.
@@ -45,10 +46,11 @@ async def delete_stalled_jobs(db: Database) -> int:
 
 
 async def keep_house(db: Database) -> None:
-    """What a minute asks for: months ahead, no hint that parks for ever, no litter."""
+    """What a minute asks for: months ahead, no hint that parks for ever, no wait without end."""
     async with db.transaction(Role.WORKER) as tx:
         await sweep.make_partitions(tx, months=MONTHS_AHEAD)
         await sweep.delete_ended_jobs(tx, days=KEPT_DAYS)
     async with db.transaction(Role.OPERATOR) as tx:
         await sweep.forget_parking(tx)
     await delete_stalled_jobs(db)
+    await fail_stale_values(db)

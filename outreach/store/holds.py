@@ -75,11 +75,9 @@ async def postpone_actions(tx: Tx, tenant_id: UUID, items: Sequence[Postponement
     )
 
 
-async def cancel_actions(tx: Tx, tenant_id: UUID, action_ids: Sequence[UUID]) -> int:
-    """Cancel pending actions."""
-    return await sql.execute(
-        tx, SQL["cancel_actions"], tenant_id=tenant_id, action_ids=list(action_ids)
-    )
+async def cancel_actions(tx: Tx, tenant_id: UUID, action_ids: Sequence[UUID]) -> None:
+    """Cancel pending actions; a message that waited for another try at one fails."""
+    await sql.execute(tx, SQL["cancel_actions"], tenant_id=tenant_id, action_ids=list(action_ids))
 
 
 async def open_holds(tx: Tx, tenant_id: UUID, holds: Sequence[SetHold]) -> int:

@@ -22,10 +22,18 @@ from unnest(%(action_ids)s::uuid[], %(due_ats)s::timestamptz[], %(held_bys)s::te
 where a.tenant_id = %(tenant_id)s::uuid and a.id = n.action_id and a.state = 'pending';
 
 -- name: cancel_actions
--- Actions whose enrollment has moved on.
-update scheduled_actions a
-set state = 'canceled', held_by = null, updated_at = now()
-where a.tenant_id = %(tenant_id)s::uuid and a.id = any (%(action_ids)s::uuid[]) and a.state = 'pending';
+-- Actions whose enrollment has moved on or ended. A message that waited for another try at such a step
+-- fails: nobody will look at it again. The enrollments are locked, shared or not.
+with canceled as (
+  update scheduled_actions a
+  set state = 'canceled', held_by = null, updated_at = now()
+  where a.tenant_id = %(tenant_id)s::uuid and a.id = any (%(action_ids)s::uuid[]) and a.state = 'pending'
+  returning a.message_id
+)
+update outbound_messages m
+set state = 'failed', failure_code = 'enrollment_ended', wake_at = null, updated_at = now()
+from canceled
+where m.tenant_id = %(tenant_id)s::uuid and m.id = canceled.message_id and m.state = 'waiting_retry';
 
 -- name: open_holds
 -- A hold of a whole set, stored once while it lasts; a later moment replaces the earlier one.

@@ -24,7 +24,6 @@ class LockedMessage:
     attempt: int
     attempt_outcome: AttemptOutcome
     armed_at: datetime
-    message_state: MessageState
     enrollment_id: UUID
     sender_id: UUID
     action_id: UUID
@@ -53,6 +52,7 @@ class Settlement:
     failure_code: str | None
     action_state: ActionState
     due_at: datetime | None
+    is_step_current: bool  # the enrollment stands where this message was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ async def settle_attempts(
             "failure_codes": [i.failure_code for i in items],
             "action_states": [i.action_state.value for i in items],
             "due_ats": [i.due_at for i in items],
+            "currents": [i.is_step_current for i in items],
             "timer_enrollment_ids": [t.enrollment_id for t in timers],
             "timer_message_ids": [t.message_id for t in timers],
             "timer_node_ids": [t.node_id for t in timers],
@@ -174,8 +175,3 @@ async def list_attempt_enrollments(
         SQL["list_attempt_enrollments"], {"tenant_id": tenant_id, "message_ids": list(message_ids)}
     )
     return dict(await cursor.fetchall())
-
-
-async def is_anything_armed(tx: Tx) -> bool:
-    """Whether some attempt is still waiting for its answer."""
-    return bool(await sql.value(tx, SQL["is_anything_armed"]))

@@ -21,8 +21,14 @@ class Waiting:
     since: datetime
 
 
+async def list_tenants_waiting_for_values(tx: Tx) -> list[UUID]:
+    """The tenants that have had a send held by a missing value."""
+    cursor = await tx.execute(SQL["list_tenants_waiting_for_values"])
+    return [row[0] for row in await cursor.fetchall()]
+
+
 async def list_waiting_for_values(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[Waiting]:
-    """The sends that wait longest for a value."""
+    """The sends whose patience with a missing value may be over, each once."""
     return await sql.fetch_all(
         tx, SQL["list_waiting_for_values"], Waiting, tenant_id=tenant_id, rows_max=rows_max
     )
