@@ -105,7 +105,8 @@ async def lock_enrollments(
 ) -> list[UUID]:
     """Hold the enrollments' rows to the transaction's end; those that exist (and were free)."""
     query = SQL["lock_free_enrollments" if skip_locked else "lock_enrollments"]
-    cursor = await tx.execute(query, {"tenant_id": tenant_id, "ids": list(ids)})
+    params = {"tenant_id": tenant_id, "ids": list(ids)}
+    cursor = await tx.execute(query, params)
     return [row[0] for row in await cursor.fetchall()]
 
 
@@ -118,7 +119,7 @@ async def list_standings(tx: Tx, tenant_id: UUID, ids: Collection[UUID]) -> list
 
 async def list_history(tx: Tx, tenant_id: UUID, message_ids: Collection[UUID]) -> list[HistoryRow]:
     """The events that may matter to a plan, oldest first within each message."""
-    return await sql.fetch_all(
+    return await sql.fetch_planned(
         tx,
         SQL["list_history"],
         HistoryRow,
@@ -130,7 +131,7 @@ async def list_history(tx: Tx, tenant_id: UUID, message_ids: Collection[UUID]) -
 
 async def move_enrollments(tx: Tx, tenant_id: UUID, moves: Sequence[Move]) -> int:
     """Write where they stand now; the number of those that had not ended."""
-    return await sql.execute(
+    return await sql.execute_planned(
         tx,
         SQL["move_enrollments"],
         tenant_id=tenant_id,
@@ -150,7 +151,7 @@ async def move_enrollments(tx: Tx, tenant_id: UUID, moves: Sequence[Move]) -> in
 
 async def cancel_actions(tx: Tx, tenant_id: UUID, enrollment_ids: Collection[UUID]) -> None:
     """Take back everything pending of these enrollments, whose rows the caller holds."""
-    await sql.execute(
+    await sql.execute_planned(
         tx, SQL["cancel_actions"], tenant_id=tenant_id, enrollment_ids=list(enrollment_ids)
     )
 
@@ -201,4 +202,4 @@ async def complete_campaigns(tx: Tx, tenant_id: UUID, campaign_ids: Collection[U
     ending = [row[0] for row in await cursor.fetchall()]
     if not ending:
         return 0
-    return await sql.execute(tx, SQL["complete_campaigns"], tenant_id=tenant_id, ids=ending)
+    return await sql.execute_planned(tx, SQL["complete_campaigns"], tenant_id=tenant_id, ids=ending)

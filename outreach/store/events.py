@@ -156,7 +156,7 @@ async def insert_events(
 
 async def judge_clicks(tx: Tx, tenant_id: UUID, message_ids: Collection[UUID]) -> list[JudgedClick]:
     """Mark the clicks of these messages as a scanner's or a person's; those whose mark changed."""
-    return await sql.fetch_all(
+    return await sql.fetch_planned(
         tx, SQL["judge_clicks"], JudgedClick, tenant_id=tenant_id, message_ids=list(message_ids)
     )
 
@@ -165,7 +165,7 @@ async def list_attempts(
     tx: Tx, tenant_id: UUID, message_ids: Collection[UUID]
 ) -> dict[UUID, dict[int, AttemptOutcome]]:
     """What became of every attempt at these messages, by message and number."""
-    rows = await sql.fetch_all(
+    rows = await sql.fetch_planned(
         tx, SQL["list_attempts"], AttemptRow, tenant_id=tenant_id, message_ids=list(message_ids)
     )
     found: dict[UUID, dict[int, AttemptOutcome]] = {}
@@ -176,7 +176,7 @@ async def list_attempts(
 
 async def raise_deliveries(tx: Tx, tenant_id: UUID, deliveries: Mapping[UUID, Delivery]) -> None:
     """Raise what became of each message; a lower rank changes nothing."""
-    await sql.execute(
+    await sql.execute_planned(
         tx,
         SQL["raise_deliveries"],
         tenant_id=tenant_id,
@@ -187,7 +187,7 @@ async def raise_deliveries(tx: Tx, tenant_id: UUID, deliveries: Mapping[UUID, De
 
 async def list_addresses(tx: Tx, tenant_id: UUID, message_ids: Collection[UUID]) -> dict[UUID, str]:
     """To which address each message went."""
-    rows = await sql.fetch_all(
+    rows = await sql.fetch_planned(
         tx, SQL["list_addresses"], Address, tenant_id=tenant_id, message_ids=list(message_ids)
     )
     return {row.message_id: row.address for row in rows}

@@ -50,7 +50,7 @@ async def list_timers(
     tx: Tx, tenant_id: UUID, ids: Collection[UUID], enrollment_ids: Collection[UUID]
 ) -> list[TimerRow]:
     """Of these timers the earliest of each of these enrollments that is still pending."""
-    return await sql.fetch_all(
+    return await sql.fetch_planned(
         tx,
         SQL["list_timers"],
         TimerRow,
@@ -69,7 +69,7 @@ async def share_paused_campaigns(tx: Tx, tenant_id: UUID, ids: Collection[UUID])
 
 async def park_timers(tx: Tx, tenant_id: UUID, held_by: Mapping[UUID, str]) -> None:
     """Take them out of what comes due."""
-    await sql.execute(
+    await sql.execute_planned(
         tx,
         SQL["park_timers"],
         tenant_id=tenant_id,
@@ -80,7 +80,7 @@ async def park_timers(tx: Tx, tenant_id: UUID, held_by: Mapping[UUID, str]) -> N
 
 async def close_timers(tx: Tx, tenant_id: UUID, states: Mapping[UUID, ActionState]) -> None:
     """Write that they have fired, or never will."""
-    await sql.execute(
+    await sql.execute_planned(
         tx,
         SQL["close_timers"],
         tenant_id=tenant_id,
