@@ -112,7 +112,7 @@ async def lock_enrollments(
 
 async def list_standings(tx: Tx, tenant_id: UUID, ids: Collection[UUID]) -> list[StandingRow]:
     """The enrollments among `ids`, in no order."""
-    return await sql.fetch_all(
+    return await sql.fetch_planned(
         tx, SQL["list_standings"], StandingRow, tenant_id=tenant_id, ids=list(ids)
     )
 

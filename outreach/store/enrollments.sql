@@ -1,9 +1,7 @@
 -- Where enrollments stand, and how they move. Whoever moves one holds its row.
 --
--- What joins a batch of ids to a large table is planned each time (`sql.fetch_planned`): a plan kept from
--- when the table was small reads all that the tenant has. Locking and reading standings is on the way
--- of every answer of the provider and keeps its plan; there, the worst of plans reads a tenant's
--- enrollments once a batch, until statistics are there.
+-- What joins a batch of ids to large tables is planned each time (`sql.fetch_planned`): a plan kept from
+-- when the tables were small reads all that the tenant has, for each id.
 
 -- name: lock_enrollments
 -- Locks the enrollments in id order, waiting for whoever holds one. Locks only: what is read in the
