@@ -1,0 +1,148 @@
+"""One life of a worker, in a process of its own, which may end by `kill -9` at a chosen point.
+
+The services run as a worker runs them, all beside each other, until nothing is left to do. The
+product knows nothing of this: the functions at the points are wrapped here, after the fork. SIGKILL
+leaves no chance to clean up: no `finally`, no rollback, no goodbye to the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import aiohttp
+
+from outreach import config
+from outreach.db import Database
+from outreach.providers.sendgrid import SendGrid
+from outreach.services import apply_events as applying
+from outreach.services import fire_timers as firing
+from outreach.services import fold_events, refuse, send
+from outreach.store import counters, deliveries, dispatch, events, holds, ledger, timers
+
+# So long after the request was written the process ends; the sandbox answers later than that.
+ON_ITS_WAY_SECONDS = 0.01
+APPLICATION = "outreach-life"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A moment: before or after a function, or shortly after it began."""
+
+    owner: Any
+    name: str
+    side: Literal["before", "after", "within"]
+
+
+POINTS = {
+    "claim: actions locked": Point(dispatch, "claim_sends", "after"),
+    "claim: armed, not committed": Point(dispatch, "arm_sends", "after"),
+    "claim: tokens taken, not committed": Point(counters, "take_tokens", "after"),
+    "claim: last statement, not committed": Point(counters, "take_installation", "after"),
+    "claim: committed": Point(send, "claim_batch", "after"),
+    "request: not begun": Point(SendGrid, "send", "before"),
+    "request: on its way": Point(aiohttp.ClientResponse, "start", "within"),
+    "request: answered": Point(SendGrid, "send", "after"),
+    "record: not begun": Point(send, "record", "before"),
+    "record: settled, not committed": Point(ledger, "settle_attempts", "after"),
+    "record: committed": Point(send, "record", "after"),
+    "tokens: given back, not committed": Point(counters, "give_back_tokens", "after"),
+    "tokens: not given back": Point(send, "give_back", "before"),
+    "refusal: decided, not written": Point(refuse, "_refuse", "before"),
+    "refusal: moved, not committed": Point(refuse, "write_advances", "after"),
+    "refusal: reasons written, not committed": Point(holds, "insert_refusals", "after"),
+    "events: bodies claimed": Point(deliveries, "claim_deliveries", "after"),
+    "events: stored, not folded": Point(events, "insert_events", "after"),
+    "events: moved, not committed": Point(fold_events, "write_advances", "after"),
+    "events: folded, body not closed": Point(deliveries, "close_deliveries", "before"),
+    "events: committed": Point(applying, "apply_events", "after"),
+    "timers: closed, not moved": Point(firing, "write_advances", "before"),
+    "timers: locked": Point(timers, "list_timers", "after"),
+    "timers: moved, not committed": Point(firing, "write_advances", "after"),
+    "timers: committed": Point(firing, "fire_timers", "after"),
+    "rescue: found": Point(ledger, "list_overdue_attempts", "after"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End at the `nth` pass of a point that this life makes."""
+
+    point: str
+    nth: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What one life works on, and how it ends."""
+
+    conninfo: str
+    sandbox_url: str
+    tenant_id: UUID
+    secret: str
+    kill: Kill | None
+    batch_max: int
+    batches_in_flight: int
+
+
+def main(life: Life) -> None:
+    """Live; called in a process that was forked for it."""
+    if life.kill is not None:
+        _arm(life.kill)
+    asyncio.run(live(life))
+
+
+async def live(life: Life) -> None:
+    """Do everything that is due, until a round finds nothing."""
+    settings = config.load(
+        sendgrid_base_url=life.sandbox_url,
+        sendgrid_api_key="SG.test",
+        secret_keys=(life.secret,),
+        send_batch_max=life.batch_max,
+        send_batches_in_flight=life.batches_in_flight,
+    )
+    database = Database.at(life.conninfo, size_max=6, application=APPLICATION)
+    async with database as db, SendGrid(settings) as provider:
+        context = send.send_context(db, provider, settings)
+        stop = asyncio.Event()
+        while True:
+            found = await asyncio.gather(
+                send.send_due(context, life.tenant_id, stop=stop, slice_seconds=5.0),
+                applying.apply_events(db, deliveries_max=2),
+                firing.fire_timers(db, life.tenant_id, batch=3),
+                send.rescue(db),
+            )
+            if not any(found):
+                return
+
+
+def _arm(kill: Kill) -> None:
+    point = POINTS[kill.point]
+    wrapped: Callable[..., Awaitable[Any]] = getattr(point.owner, point.name)
+    passes = 0
+
+    @functools.wraps(wrapped)
+    async def deadly(*args: Any, **kwargs: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        is_last = passes == kill.nth
+        if is_last and point.side == "before":
+            _die()
+        if is_last and point.side == "within":
+            asyncio.get_running_loop().call_later(ON_ITS_WAY_SECONDS, _die)
+        result = await wrapped(*args, **kwargs)
+        if is_last and point.side == "after":
+            _die()
+        return result
+
+    setattr(point.owner, point.name, deadly)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

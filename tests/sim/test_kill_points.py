@@ -1,0 +1,52 @@
+"""Workers that are killed at chosen points, and started again: nothing twice, nothing lost."""
+
+from __future__ import annotations
+
+import random
+from itertools import groupby
+
+import pytest
+
+from outreach.db import Database
+from tests.sim.child import POINTS, Kill
+from tests.sim.judge import Ends, violations
+from tests.sim.world import BATCH_MAX, BATCHES_IN_FLIGHT, seed_of_run, trials, world
+from tests.support.database import Databases
+
+# One trial for each part of the work, with a kill at each of its points, one after the other.
+PARTS = {part: list(points) for part, points in groupby(POINTS, lambda p: p.split(":")[0])}
+
+pytestmark = pytest.mark.slow
+
+
+async def trial(db: Database, conninfo: str, undisturbed: Ends, kills: list[Kill]) -> list[Kill]:
+    """Play with these kills and judge; the kills that were never reached."""
+    async with world(db, conninfo) as here:
+        left = await here.play(kills)
+        assert here.kills == len(kills) - len(left)
+        assert len(here.lost) <= here.kills * BATCH_MAX * BATCHES_IN_FLIGHT
+        found = await violations(db, here.sandbox, lost=here.lost, expected=undisturbed)
+    assert found == [], kills
+    return left
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_killed_at_each_point_nothing_goes_twice_and_nothing_is_lost(
+    db: Database, conninfo: str, undisturbed: Ends, part: str
+) -> None:
+    left = await trial(db, conninfo, undisturbed, [Kill(point) for point in PARTS[part]])
+    assert left == [], "these points were never reached"
+
+
+async def test_killed_at_points_by_chance(databases: Databases, undisturbed: Ends) -> None:
+    seed = seed_of_run()
+    chance = random.Random(seed)
+    for number in range(trials(3)):
+        points = chance.sample(sorted(POINTS), 5)
+        kills = [Kill(point, chance.randint(1, 3)) for point in points]
+        name = databases.create()
+        conninfo = databases.conninfo(name)
+        print(f"OUTREACH_SIM_SEED={seed}, trial {number}: {kills}")
+        async with Database.at(conninfo, application="outreach-test") as db:
+            await trial(db, conninfo, undisturbed, kills)
+        databases.drop(name)
