@@ -124,7 +124,7 @@ def _look_at_database(settings: Settings, found: Findings) -> None:
             found.data["schema"] = {"head": schema.head, "is_current": schema.is_current}
             found.data["schema"] |= {"pending": schema.pending, "edited": schema.edited}
             if not schema.is_current:
-                behind = f"{len(schema.pending)} migrations are missing or differ."
+                behind = f"{len(schema.pending)} missing, {len(schema.edited)} differ."
                 sentence = f"The schema is behind: {behind} Run `outreach migrate`."
                 found.add(Check("schema", Verdict.FAIL, sentence), SCHEMA_BEHIND)
                 return
