@@ -1,3 +1,4 @@
+drop function if exists learn_statistics();
 drop function if exists tenants_missing_values();
 drop function if exists attempts_armed();
 drop function if exists attempts_overdue(interval, integer);

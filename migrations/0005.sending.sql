@@ -357,3 +357,26 @@ revoke all on function tenants_due(integer), attempts_overdue(interval, integer)
   from public;
 grant execute on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
   to outreach_worker;
+
+-- Statistics for tables that have grown to twice what the planner knows, so that a first import is not
+-- planned for an empty table until autovacuum comes by: every index of ours begins with the tenant, and
+-- without statistics they all look alike. Small tables are left alone: a plan made for an empty one
+-- stays with a session's foreign key checks. Call it in a transaction of its own.
+create function learn_statistics() returns void
+language plpgsql security definer set search_path = public, pg_temp
+as $$
+declare
+  name regclass;
+begin
+  for name in
+    select c.oid from pg_class c
+    where c.oid in ('contacts'::regclass, 'enrollments'::regclass, 'scheduled_actions'::regclass,
+        'campaign_transitions'::regclass, 'outbound_messages'::regclass, 'send_attempts'::regclass)
+      and pg_relation_size(c.oid) / current_setting('block_size')::int > 2 * greatest(c.relpages, 10)
+  loop
+    execute format('analyze (skip_locked) %s', name);
+  end loop;
+end
+$$;
+revoke all on function learn_statistics() from public;
+grant execute on function learn_statistics() to outreach_app, outreach_worker;

@@ -79,6 +79,8 @@ async def enroll(
     async for page in pages:
         is_empty = False
         counts.update(await _enroll_page(db, tenant_id, campaign_id, page, actor=actor))
+        async with db.transaction(Role.APP, tenant_id) as tx:
+            await store.learn_statistics(tx)
     if is_empty:
         await _enroll_page(db, tenant_id, campaign_id, [], actor=actor)
     enrolled = counts.pop(ENROLLED, 0)

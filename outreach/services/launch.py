@@ -37,6 +37,15 @@ async def launch(
     Raises Refused (`sender_unverified`, `postal_address_missing`), Conflict for a paused or
     stopped campaign, NotFound.
     """
+    state = await _launch(db, tenant_id, campaign, actor=actor, reason=reason)
+    async with db.transaction(Role.APP, tenant_id) as tx:
+        await store.learn_statistics(tx)
+    return state
+
+
+async def _launch(
+    db: Database, tenant_id: UUID, campaign: str, *, actor: str, reason: str | None
+) -> CampaignState:
     async with db.transaction(Role.APP, tenant_id) as tx:
         locked = await lock_campaign(tx, tenant_id, campaign)
         state = CampaignState(locked.state)

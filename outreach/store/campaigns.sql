@@ -86,8 +86,13 @@ select count(*) from campaign;
 with held as (
   select a.id, a.kind, a.due_at,
     row_number() over (partition by a.kind order by a.due_at, a.id) - 1 as place
-  from scheduled_actions a
-  where a.tenant_id = %(tenant_id)s::uuid and a.held_by = 'campaign' and a.campaign_id = %(id)s::uuid
+  from (
+    select a.id, a.kind, a.due_at
+    from scheduled_actions a
+    where a.tenant_id = %(tenant_id)s::uuid and a.held_by = 'campaign' and a.campaign_id = %(id)s::uuid
+    order by a.id
+    for no key update
+  ) a
 )
 update scheduled_actions a
 set held_by = null, updated_at = now(),
@@ -95,7 +100,7 @@ set held_by = null, updated_at = now(),
     when 'send' then greatest(held.due_at, now() + make_interval(secs => held.place / %(pace)s::int))
     else held.due_at end
 from held
-where a.tenant_id = %(tenant_id)s::uuid and a.id = held.id and a.held_by = 'campaign';
+where a.tenant_id = %(tenant_id)s::uuid and a.id = held.id;
 
 -- name: set_campaign_resumed_if_paused
 -- A paused campaign runs again.
@@ -157,16 +162,19 @@ where e.tenant_id = %(tenant_id)s::uuid and e.campaign_id = %(id)s::uuid
 group by e.state;
 
 -- name: count_messages
--- How many mails are in which state, and what became of them.
+-- How many mails are in which state, and what became of them. By array, because a join with a table
+-- that has no statistics yet may read all of the tenant's rows for each enrollment.
 select m.state::text as state, m.delivery::text as delivery, count(*) as count
-from enrollments e
-join outbound_messages m on m.tenant_id = e.tenant_id and m.enrollment_id = e.id
-where e.tenant_id = %(tenant_id)s::uuid and e.campaign_id = %(id)s::uuid
+from outbound_messages m
+where m.tenant_id = %(tenant_id)s::uuid and m.enrollment_id = any (array(
+  select e.id from enrollments e where e.tenant_id = %(tenant_id)s::uuid and e.campaign_id = %(id)s::uuid
+))
 group by m.state, m.delivery;
 
 -- name: count_actions
--- What the timetable holds: how much, how much of it by now, and when the next of it is.
+-- What the timetable holds: how much, how much of it by now, and when the next of it is. By array, as above.
 select count(*) filter (where a.due_at <= now()) as due, count(*) as pending, min(a.due_at) as next_due_at
-from enrollments e
-join scheduled_actions a on a.tenant_id = e.tenant_id and a.enrollment_id = e.id and a.state = 'pending'
-where e.tenant_id = %(tenant_id)s::uuid and e.campaign_id = %(id)s::uuid;
+from scheduled_actions a
+where a.tenant_id = %(tenant_id)s::uuid and a.state = 'pending' and a.enrollment_id = any (array(
+  select e.id from enrollments e where e.tenant_id = %(tenant_id)s::uuid and e.campaign_id = %(id)s::uuid
+));
