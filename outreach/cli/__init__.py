@@ -1,77 +1,109 @@
-"""The `outreach` command: each family of commands is a module of its own, imported when it is used.
+"""The `outreach` command: one module a family, imported when it is asked for.
 
-Importing all of them would make `outreach --help` slow, so the tree knows names and one-line helps
-and imports a family only to run it or to show its own help.
+`outreach --help` and a mistyped name must not pay for the whole application, so the families stand
+in a table of names; a family's module holds its `app` (or the one named here).
 """
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-# Name and module, in the order in which a newcomer meets them.
-FAMILIES: dict[str, str] = {
-    "demo": "demo",
-    "dev": "dev",
-    "migrate": "migrate",
-    "serve": "serve",
-    "worker": "worker",
-    "sandbox": "sandbox",
-    "doctor": "doctor",
-    "tenants": "tenants",
-    "keys": "keys",
-    "senders": "senders",
-    "contacts": "contacts",
-    "plans": "plans",
-    "campaigns": "campaigns",
-    "limits": "limits",
-    "suppressions": "suppressions",
-    "explain": "explain",
-    "webhooks": "webhooks",
-    "pause": "pause",
-    "resume": "resume",
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Where a family of commands is, and what the list of commands says of it."""
+
+    help: str
+    module: str
+    app: str = "app"
+
+
+FAMILIES: Mapping[str, Family] = {
+    "demo": Family("The whole main job once, on real parts, in under two minutes.", "demo"),
+    "dev": Family("Database, stand-in SendGrid, web and worker, until Ctrl-C.", "dev"),
+    "migrate": Family("Bring the schema to the head, back, or check it.", "migrate"),
+    "serve": Family("Webhooks and unsubscribe links over HTTP.", "serve"),
+    "worker": Family("Sends, timers and events.", "worker"),
+    "sandbox": Family("The stand-in SendGrid.", "sandbox"),
+    "tenants": Family("Who shares the installation.", "tenants"),
+    "keys": Family("Keys of the HTTP API.", "keys"),
+    "senders": Family("Who mail comes from.", "senders"),
+    "contacts": Family("Who is written to.", "contacts"),
+    "plans": Family("Check a plan before it runs.", "plans"),
+    "campaigns": Family("From a plan to a running campaign.", "campaigns"),
+    "limits": Family("How fast mail may go, and how much of that is used.", "limits"),
+    "suppressions": Family("Who must not be written to.", "suppressions"),
+    "pause": Family("Stop everybody's sending.", "control", "pause_app"),
+    "resume": Family("End that.", "control", "resume_app"),
+    "explain": Family("One contact's whole story.", "explain"),
+    "webhooks": Family("Apply stored webhook bodies again.", "webhooks"),
+    "doctor": Family("Settings, schema, clock, queue and provider.", "doctor"),
 }
 
 
-class Families(TyperGroup):
-    """The root of the tree."""
+class _Commands(dict[str, Any]):
+    """The families by name, each imported when its command is looked at."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Every family, whether it is imported or not."""
-        return list(FAMILIES)
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(FAMILIES))
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The family, imported when it is first asked for."""
-        if cmd_name in FAMILIES and cmd_name not in self.commands:
-            module = importlib.import_module(f"outreach.cli.{FAMILIES[cmd_name]}")
-            command = typer.main.get_command(module.app)
-            command.name = cmd_name
-            self.commands[cmd_name] = command
-        return self.commands.get(cmd_name)
+    def __getitem__(self, name: str) -> Any:
+        command = super().__getitem__(name)
+        if command is None:
+            family = FAMILIES[name]
+            module = import_module(f"outreach.cli.{family.module}")
+            command = typer.main.get_command(getattr(module, family.app))
+            command.name = name
+            self[name] = command
+        return command
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in FAMILIES else default
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
+
+
+class _Families(TyperGroup):
+    """The root: lists its commands without importing them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands()
+
+    def format_commands(self, _ctx: object, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, family.help) for name, family in FAMILIES.items()])
 
 
 app = typer.Typer(
-    cls=Families,
+    cls=_Families,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Email campaigns for many tenants out of one PostgreSQL database.",
 )
 
 
 @app.callback()
-def root() -> None:
-    """Email campaigns for many tenants out of one PostgreSQL database."""
+def outreach() -> None:
+    """AI-personalized, multi-tenant email campaigns out of one PostgreSQL database."""
 
 
 def main() -> int:
-    """Run the command line; the process's exit code."""
+    """The entry point of the `outreach` script and of `python -m outreach`; its exit code."""
     try:
         app(prog_name="outreach")
-    except SystemExit as exit_:
-        return exit_.code if isinstance(exit_.code, int) else 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     return 0

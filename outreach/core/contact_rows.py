@@ -209,28 +209,20 @@ def _line(cells: Iterable[tuple[Column, object]]) -> str | list[RowProblem]:
     values = [""] * len(FIELDS)
     attributes: dict[str, object] = {}
     problems: list[RowProblem] = []
+    is_email_wrong = False
     for column, cell in cells:
-        if not isinstance(cell, str):
-            if cell is None:
-                continue
-            if column.place is None and isinstance(cell, (bool, int, float)):
-                attributes[column.attribute] = cell
-                continue
-            if isinstance(cell, bool) or not isinstance(cell, (int, float)):
-                problems.append(_problem(column, "is not a plain value", str(cell)))
-                continue
-            cell = str(cell)
-        text = cell.strip()
-        if not text:
+        if cell is None or cell == "":
             continue
-        checked = _checked(column, text)
+        checked = _checked(column, cell)
         if isinstance(checked, RowProblem):
             problems.append(checked)
+            is_email_wrong |= column.place == 0
         elif column.place is None:
-            attributes[column.attribute] = checked
+            if checked != "":
+                attributes[column.attribute] = checked
         else:
-            values[column.place] = checked
-    if not values[0] and not any(problem.column.lower() == "email" for problem in problems):
+            values[column.place] = str(checked)
+    if not values[0] and not is_email_wrong:
         problems.insert(0, RowProblem("email", "is missing", ""))
     if problems:
         return problems
@@ -238,8 +230,18 @@ def _line(cells: Iterable[tuple[Column, object]]) -> str | list[RowProblem]:
     return SEPARATOR.join((*values, extra))
 
 
-def _checked(column: Column, text: str) -> str | RowProblem:
-    """The cell in the form in which it is stored."""
+def _checked(column: Column, cell: object) -> str | float | RowProblem:
+    """The cell in the form in which it is stored; attributes keep numbers and truth values."""
+    if not isinstance(cell, str):
+        is_field = column.place is not None
+        if not isinstance(cell, (int, float)) or (is_field and isinstance(cell, bool)):
+            return _problem(column, "is not a plain value", str(cell))
+        if not is_field:
+            return cell
+        cell = str(cell)
+    text = cell.strip()
+    if not text:
+        return ""
     if text[0] == "'":
         text = unguard(text)
     if not text.isprintable():

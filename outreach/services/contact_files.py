@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import BinaryIO, Literal
 
@@ -41,20 +42,39 @@ def read_rows(source: BinaryIO, format: Format, mapping: Mapping[str, str]) -> I
 
     Raises Invalid when nothing of the file can be read.
     """
+    with decoded(source) as text:
+        match format:
+            case "csv":
+                yield from _read_csv(text, mapping)
+            case "ndjson":
+                yield from _read_ndjson(text, mapping)
+
+
+@contextmanager
+def decoded(source: BinaryIO) -> Iterator[io.TextIOWrapper]:
+    """The text of UTF-8 bytes, others as surrogates; the source stays its owner's to close."""
     text = io.TextIOWrapper(source, "utf-8-sig", errors="surrogateescape", newline="")
-    match format:
-        case "csv":
-            yield from _read_csv(text, mapping)
-        case "ndjson":
-            yield from _read_ndjson(text, mapping)
+    try:
+        yield text
+    finally:
+        text.detach()
+
+
+def is_utf8(line: str) -> bool:
+    """Whether a decoded line was UTF-8."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_csv(text: io.TextIOWrapper, mapping: Mapping[str, str]) -> Iterator[Parsed]:
-    lines = _lines(text)
+    lines = lines_of(text)
     header = next((line for line in lines if line.strip()), None)
     if header is None:
         raise Invalid.at("$", "The file is empty.")
-    if "\x00" in header or not _is_utf8(header):
+    if "\x00" in header or not is_utf8(header):
         raise Invalid.at("$.header", "The file is not UTF-8 text; save it as UTF-8.")
     delimiter = delimiter_of(header)
     try:
@@ -78,7 +98,7 @@ def _read_csv(text: io.TextIOWrapper, mapping: Mapping[str, str]) -> Iterator[Pa
 def _read_ndjson(text: io.TextIOWrapper, mapping: Mapping[str, str]) -> Iterator[Parsed]:
     column_by_name = _column_cache(mapping)
     rows = readable = 0
-    for line in _lines(text):
+    for line in lines_of(text):
         if line.isspace():
             continue
         rows += 1
@@ -99,7 +119,7 @@ def _parse_object(
 ) -> dict[str, object] | RowProblem:
     if line == _TOO_LONG:
         return _TOO_LONG_PROBLEM
-    if not _is_utf8(line):
+    if not is_utf8(line):
         return RowProblem("", "is not UTF-8 text", "")
     try:
         value = orjson.loads(line)
@@ -118,7 +138,7 @@ def _column_cache(mapping: Mapping[str, str]) -> Callable[[str], Column]:
     return column
 
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+def lines_of(text: io.TextIOWrapper) -> Iterator[str]:
     """The lines with their ends; one over the bound is read to its end and replaced."""
     readline = text.readline
     while line := readline(LINE_LENGTH_MAX):
@@ -128,11 +148,3 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         while (rest := readline(LINE_LENGTH_MAX)) and not rest.endswith("\n"):
             pass
         yield _TOO_LONG
-
-
-def _is_utf8(line: str) -> bool:
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
