@@ -16,7 +16,7 @@ from outreach.services.explain import Entry, Story, explain
 app = typer.Typer()
 
 
-@app.callback(invoke_without_command=True)
+@app.command("explain")
 def explain_command(
     tenant: TenantOption,
     contact: Annotated[str, typer.Option("--contact", help="The contact's address.")],

@@ -21,7 +21,7 @@ runner = CliRunner()
 app = typer.Typer()
 app.add_typer(campaigns.app, name="campaigns")
 app.add_typer(plans.app, name="plans")
-app.add_typer(explain.app, name="explain")
+app.command("explain")(explain.explain_command)
 
 
 @pytest.fixture
