@@ -15,10 +15,10 @@ from outreach.config import Settings
 from outreach.core.errors import Invalid
 from outreach.store.wakeups import MAINTENANCE, QUEUES
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
-@app.callback(invoke_without_command=True)
+@app.command("worker")
 def worker(
     queues: Annotated[
         str,
@@ -62,6 +62,9 @@ def _work(settings: Settings, options: dict[str, Any], until_idle: bool) -> None
     from outreach.tasks import app as jobs
     from outreach.tasks.run import Orders, work
     from outreach.tasks.signals import stop_on_signals
+    from outreach.tasks.startup import hush_libraries
+
+    hush_libraries()
 
     async def main() -> None:
         with stop_on_signals() as stop:

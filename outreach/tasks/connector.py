@@ -19,7 +19,7 @@ from outreach.db import KEEPALIVE
 
 # Fetching, finishing and heartbeats are short and mostly one at a time.
 POOL_SIZE = 4
-POOL_TIMEOUT_SECONDS = 10.0
+POOL_TIMEOUT_SECONDS = 5.0
 
 
 def can_listen(settings: Settings) -> bool:

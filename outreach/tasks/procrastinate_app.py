@@ -14,7 +14,7 @@ from outreach import config, log
 from outreach.tasks import run
 from outreach.tasks.connector import environment_connector
 from outreach.tasks.signals import stop_on_signals
-from outreach.tasks.startup import check_schema
+from outreach.tasks.startup import check_schema, hush_libraries
 
 
 class OutreachApp(App):
@@ -24,6 +24,7 @@ class OutreachApp(App):
         """Work until told to stop; `options` are procrastinate's, and go before our own."""
         settings = config.load()
         log.configure(level=settings.log_level)
+        hush_libraries()
         await check_schema(settings)
         with stop_on_signals() as stop:
             await run.work(self, settings, run.Orders(options=options), stop)

@@ -27,6 +27,7 @@ from outreach.services.sweep import delete_stalled_jobs, is_idle, sweep_once
 from outreach.store.wakeups import MAINTENANCE
 from outreach.tasks.connector import can_listen, connector
 from outreach.tasks.context import CONTEXT_KEY, WorkerContext, open_context
+from outreach.tasks.runner import is_away
 from outreach.tasks.startup import check_clock
 
 if TYPE_CHECKING:
@@ -98,11 +99,14 @@ async def work(app: OutreachApp, settings: Settings, orders: Orders, stop: async
                 is_lost = False
                 if await _shift(app, settings, orders, context):
                     return
-            _log.warning("worker_restarts")
+            _log.warning("worker_restarts", error=None)
         except Lost as error:
-            if not is_lost:
-                _log.warning("database_lost", error=_root(error))
-            is_lost = True
+            root = _root(error)
+            if not is_away(root):
+                _log.warning("worker_restarts", error=type(root).__name__)
+            elif not is_lost:
+                _log.warning("database_lost", error=" ".join(str(root).split()))
+            is_lost = is_lost or is_away(root)
         delay = RESTART_SECONDS if monotonic() - began_at > STEADY_SECONDS else delay
         await _either(stop.wait(), asyncio.sleep(delay))
         delay = min(delay * 2, RESTART_SECONDS_MAX)
@@ -164,8 +168,8 @@ async def _either(*waits: Coroutine[Any, Any, object]) -> None:
             task.cancel()
 
 
-def _root(error: BaseException) -> str:
-    """The sentence of what began it, on one line."""
+def _root(error: BaseException) -> BaseException:
+    """What began it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())
+    return error

@@ -62,7 +62,7 @@ async def run(
             try:
                 return await work(worker)
             except Exception as error:
-                if not _is_away(error):
+                if not is_away(error):
                     raise
                 # The server ended our sessions, and may be there again: once more on new ones.
                 _log.warning("connection_lost", task=task, error=type(error).__name__)
@@ -77,7 +77,7 @@ async def run(
             task=task,
             tenant_id=None if tenant_id is None else str(tenant_id),
             error=type(error).__name__,
-            exc_info=not _is_away(error),
+            exc_info=not is_away(error),
         )
         raise
     if is_work_left and task in QUEUES:
@@ -89,7 +89,8 @@ def _key(task: str, tenant_id: UUID | None) -> str:
     return task if tenant_id is None else f"{task}:{tenant_id}"
 
 
-def _is_away(error: BaseException) -> bool:
+def is_away(error: BaseException) -> bool:
+    """Whether it is the database that is gone, and not the task that is wrong."""
     if isinstance(error, psycopg.Error):
         return is_connection_lost(error)
     return isinstance(error, Unavailable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 
 from outreach.config import Settings
@@ -11,6 +12,12 @@ from outreach.db import Database, Role
 from outreach.store.sweep import read_clock
 
 SKEW_MAX = timedelta(seconds=5)
+
+
+def hush_libraries() -> None:
+    """Leave it to us to say what fails: a lost database would be told by each connection."""
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 async def check_schema(settings: Settings) -> None:

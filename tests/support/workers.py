@@ -168,7 +168,7 @@ class WorkerProcess:
         return code
 
 
-OUTREACH = ["-c", "from outreach.cli.worker import app; app()"]
+OUTREACH = ["-m", "outreach", "worker"]
 PROCRASTINATE = ["-m", "procrastinate", "--app=outreach.tasks.app", "worker"]
 
 
