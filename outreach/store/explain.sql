@@ -83,9 +83,10 @@ order by at desc, rank desc, id desc
 limit %(rows_max)s::int;
 
 -- name: list_mail_story
--- The newest `rows_max` tries and events of a contact's mails, of all its campaigns or of one.
+-- The newest `rows_max` tries and events of a contact's mails, of all its campaigns or of one. A provider's
+-- moments are whole seconds and seem to lie before what caused them: none lies before the acceptance.
 with mail as (
-  select m.tenant_id, m.id, m.node_id, m.created_at, k.name as campaign
+  select m.tenant_id, m.id, m.node_id, m.created_at, m.sent_at, m.accepted_attempt, k.name as campaign
   from enrollments e
   join campaigns k on k.tenant_id = e.tenant_id and k.id = e.campaign_id
   join outbound_messages m on m.tenant_id = e.tenant_id and m.enrollment_id = e.id
@@ -93,7 +94,7 @@ with mail as (
     and (%(campaign_id)s::uuid is null or e.campaign_id = %(campaign_id)s::uuid)
 ),
 attempt (at, rank, id, kind, code, detail) as (
-  select coalesce(a.settled_at, a.armed_at), 3, m.id, 'attempt',
+  select case a.attempt when m.accepted_attempt then m.sent_at else coalesce(a.settled_at, a.armed_at) end, 3, m.id, 'attempt',
     case a.outcome when 'unknown' then 'outcome_unknown' else a.outcome::text end,
     jsonb_build_object('campaign', m.campaign, 'node', m.node_id, 'message_id', m.id, 'attempt', a.attempt,
       'http_status', a.http_status, 'answer', a.detail, 'settled_by', a.settled_by)
@@ -101,7 +102,7 @@ attempt (at, rank, id, kind, code, detail) as (
   join send_attempts a on a.tenant_id = m.tenant_id and a.message_id = m.id
 ),
 event as (
-  select v.event_at, 4, v.id, 'event', case when v.is_machine then 'machine_event' else v.event_type::text end,
+  select greatest(v.event_at, m.sent_at), 4, v.id, 'event', case when v.is_machine then 'machine_event' else v.event_type::text end,
     v.detail || jsonb_build_object('campaign', m.campaign, 'node', m.node_id, 'message_id', m.id, 'event', v.event_type,
       'reason', coalesce(v.detail ->> 'reason', v.reason))
   from mail m
