@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
 from outreach.db import Database
 from tests.sim.judge import Ends, ends, violations
 from tests.sim.world import world
-from tests.support.database import Databases
+from tests.support.database import Databases, running_databases
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,18 @@ def undisturbed(databases: Databases) -> Ends:
         return asyncio.run(play())
     finally:
         databases.drop(name)
+
+
+@pytest.fixture(scope="session")
+def private_databases() -> Iterator[Databases]:
+    """A server that may be killed, and that remembers when each transaction committed."""
+    with running_databases(track_commit_timestamp="on") as databases:
+        yield databases
+
+
+@pytest.fixture
+def private_conninfo(private_databases: Databases) -> Iterator[str]:
+    """A migrated database on it."""
+    name = private_databases.create()
+    yield private_databases.conninfo(name)
+    private_databases.drop(name)

@@ -83,11 +83,11 @@ class Databases:
 
 
 @contextmanager
-def running_databases() -> Iterator[Databases]:
-    """A server with the template on it, stopped and removed at the end."""
+def running_databases(**settings: str) -> Iterator[Databases]:
+    """A server, with these settings too, and the template on it; removed at the end."""
     home = Path(tempfile.mkdtemp(prefix="outreach-test-"))
     home.chmod(0o711)  # the account that runs the server for root must be able to enter
-    server = LocalPostgres(home, programs=chosen_programs(), settings=FAST_SETTINGS)
+    server = LocalPostgres(home, programs=chosen_programs(), settings={**FAST_SETTINGS, **settings})
     try:
         with server:
             databases = Databases(server)
