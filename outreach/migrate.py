@@ -149,10 +149,8 @@ def known_migrations(folder: Path | None = None) -> dict[str, bytes]:
 
 
 def _read(folder: Path | None) -> list[Any]:
-    """yoyo's migrations, loaded, in their order."""
-    found = list(read_migrations(escape(str(folder or migrations_folder()))))
-    for migration in found:
-        migration.load()
+    """yoyo's migrations in their order, not parsed yet: every command asks for the status."""
+    found = read_migrations(escape(str(folder or migrations_folder())))
     return sorted(found, key=lambda m: m.id)
 
 
@@ -181,6 +179,7 @@ def _edited(files: Sequence[Any], marks: _Marks) -> tuple[str, ...]:
 
 def _marking(migration: Any) -> Any:
     """The migration with our mark as its last step, and as the last of its rollback."""
+    migration.load()
     key = {"id": migration.id}
 
     def mark(connection: Connection[Any]) -> None:
