@@ -1,0 +1,427 @@
+"""The ledger's invariants, attacked directly: as the worker, and as the owner of the tables.
+
+Each attack stands beside the same act done rightly, so that what refuses is the constraint it names
+and not a slip of the test. Numbers are those of the design: I1 one message a step, I2 one attempt
+that may have been accepted, I3 sent only with proof, I4 only legal moves, I8 nothing waits for
+ever, I12 no tenant reaches another's, I13 what a message says is fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import LiteralString
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from outreach.core.states import AttemptOutcome, MessageState
+from outreach.db import Database, Role, set_actor
+from tests.support.database import Databases
+from tests.support.factories import Message, enroll, make_campaign, make_message, make_sent, run
+
+OWNER = "owner"
+ACTORS = (OWNER, Role.WORKER)
+
+
+@pytest.fixture(scope="module")
+def conninfo(databases: Databases) -> Iterator[str]:
+    """One database for all of these tests: each makes messages of its own and attacks those."""
+    name = databases.create()
+    yield databases.conninfo(name)
+    databases.drop(name)
+
+
+COLUMNS: LiteralString = (
+    "tenant_id, enrollment_id, campaign_id, contact_id, sender_id, action_id, node_id, visit,"
+    " dedupe_key, to_address, to_domain, from_address, from_name, subject, body_text, body_html,"
+    " wake_at"
+)
+
+
+async def act(
+    db: Database, actor: str, message: Message, query: LiteralString, **params: object
+) -> int:
+    """One statement about the message, as the owner or the worker; the rows it touched."""
+    given = {"t": message.tenant_id, "m": message.id} | params
+    if actor == OWNER:
+        async with db.connection() as connection:
+            return (await connection.execute(query, given)).rowcount
+    async with db.transaction(Role(actor), message.tenant_id) as tx:
+        return (await tx.execute(query, given)).rowcount
+
+
+async def attack(
+    db: Database, actor: str, message: Message, query: LiteralString, **params: object
+) -> str | None:
+    """The constraint that refuses it."""
+    with pytest.raises(psycopg.errors.IntegrityError) as refused:
+        await act(db, actor, message, query, **params)
+    return refused.value.diag.constraint_name
+
+
+async def a_message(db: Database, outcome: str = "armed") -> Message:
+    return await make_message(db, await enroll(db, await make_campaign(db)), outcome=outcome)
+
+
+async def state_of(db: Database, message: Message) -> tuple[str, str | None]:
+    rows = await run(
+        db,
+        "select state::text, prev_state::text from outbound_messages"
+        " where tenant_id = %(t)s and id = %(m)s",
+        t=message.tenant_id,
+        m=message.id,
+    )
+    ((state, before),) = rows
+    return state, before
+
+
+# --- I1: one message a step --------------------------------------------------------------------
+
+AGAIN: LiteralString = (
+    "insert into outbound_messages (id, " + COLUMNS + ")"
+    " select coalesce(%(id)s, id), " + COLUMNS + " from outbound_messages"
+    " where tenant_id = %(t)s and id = %(m)s"
+)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+async def test_a_step_has_one_message(db: Database, actor: str) -> None:
+    message = await a_message(db)
+    assert await attack(db, actor, message, AGAIN, id=None) == "outbound_messages_pkey"
+    # Another id is another step's: it is what an id is derived from that makes it one.
+    assert await act(db, actor, message, AGAIN, id=UUID(int=7)) == 1
+
+
+# --- I2: one attempt that may have been accepted -----------------------------------------------
+
+ATTEMPT: LiteralString = (
+    "insert into send_attempts (tenant_id, message_id, attempt, armed_at, deadline_at)"
+    " values (%(t)s, %(m)s, %(n)s, now(), now())"
+)
+SETTLE: LiteralString = (
+    "update send_attempts set outcome = %(outcome)s::attempt_outcome, settled_at = now()"
+    " where tenant_id = %(t)s and message_id = %(m)s and attempt = 1"
+)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("outcome", ["armed", "unknown", "accepted"])
+async def test_a_second_attempt_waits_for_the_end_of_the_first(
+    db: Database, actor: str, outcome: str
+) -> None:
+    message = await a_message(db)
+    if outcome != "armed":
+        await act(db, actor, message, SETTLE, outcome=outcome)
+    assert await attack(db, actor, message, ATTEMPT, n=2) == "send_attempts_one_live"
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("outcome", ["rejected", "not_sent"])
+async def test_after_a_certain_no_there_may_be_another_attempt(
+    db: Database, actor: str, outcome: str
+) -> None:
+    message = await a_message(db)
+    await act(db, actor, message, SETTLE, outcome=outcome)
+    assert await act(db, actor, message, ATTEMPT, n=2) == 1
+    assert await attack(db, actor, message, ATTEMPT, n=2) == "send_attempts_pkey"
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+async def test_without_the_trigger_the_index_still_holds(db: Database, actor: str) -> None:
+    """The moves of attempts guard it too; here the index has to do it alone."""
+    message = await a_message(db)
+    await act(db, actor, message, SETTLE, outcome="rejected")
+    await act(db, actor, message, ATTEMPT, n=2)
+    given = {"t": message.tenant_id, "m": message.id}
+    async with db.connection() as connection, connection.transaction(force_rollback=True):
+        await connection.execute("alter table send_attempts disable trigger guard_attempt")
+        await connection.execute("alter table outbound_messages disable trigger guard_message")
+        if actor != OWNER:
+            await set_actor(connection, Role(actor), message.tenant_id)
+        for outcome in ("unknown", "accepted"):
+            with pytest.raises(psycopg.errors.UniqueViolation) as refused:
+                async with connection.transaction():
+                    await connection.execute(SETTLE, given | {"outcome": outcome})
+            assert refused.value.diag.constraint_name == "send_attempts_one_live"
+
+
+# --- I3: sent only with proof ------------------------------------------------------------------
+
+SENT: LiteralString = (
+    "update outbound_messages"
+    " set state = 'sent', accepted_attempt = %(n)s, sent_at = now(), wake_at = null"
+    " where tenant_id = %(t)s and id = %(m)s"
+)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("outcome", ["armed", "unknown", "rejected", "not_sent"])
+async def test_sent_is_refused_without_an_accepted_attempt(
+    db: Database, actor: str, outcome: str
+) -> None:
+    message = await a_message(db)
+    if outcome != "armed":
+        await act(db, actor, message, SETTLE, outcome=outcome)
+    assert await attack(db, actor, message, SENT, n=1) == "outbound_messages_proof"
+    assert await attack(db, actor, message, SENT, n=None) == "outbound_messages_proof"
+    assert await state_of(db, message) == ("sending", None)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+async def test_sent_is_granted_by_the_attempt_that_was_accepted_and_no_other(
+    db: Database, actor: str
+) -> None:
+    message = await a_message(db)
+    await act(db, actor, message, SETTLE, outcome="accepted")
+    assert await attack(db, actor, message, SENT, n=2) == "outbound_messages_proof"
+    assert await act(db, actor, message, SENT, n=1) == 1
+    assert await state_of(db, message) == ("sent", "sending")
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+async def test_sent_and_its_proof_cannot_be_parted(db: Database, actor: str) -> None:
+    message = await make_sent(db, await enroll(db, await make_campaign(db)))
+    for change in ("accepted_attempt = null", "sent_at = null"):
+        query: LiteralString = (
+            "update outbound_messages set " + change + " where tenant_id = %(t)s and id = %(m)s"
+        )
+        found = await attack(db, actor, message, query)
+        assert found is not None
+        assert found.startswith("outbound_messages_check")
+
+
+BEGUN_AS: LiteralString = (
+    "insert into outbound_messages (id, state, prev_state, accepted_attempt, sent_at, "
+    + COLUMNS
+    + ") select %(id)s, %(state)s::message_state, %(before)s::message_state,"
+    " case when %(state)s = 'sent' then 1 end, case when %(state)s = 'sent' then now() end, "
+    + COLUMNS
+    + " from outbound_messages where tenant_id = %(t)s and id = %(m)s"
+)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("before", [None, "sending", "waiting_retry"])
+async def test_a_message_begins_as_sending(db: Database, actor: str, before: str | None) -> None:
+    message = await a_message(db)
+    for state in MessageState:
+        given = {"id": UUID(int=9), "state": state.value, "before": before}
+        if state is MessageState.SENDING and before is None:
+            continue
+        found = await attack(db, actor, message, BEGUN_AS, **given)
+        assert found == "outbound_messages_beginning"
+    given = {"id": UUID(int=9), "state": "sending", "before": None}
+    assert await act(db, actor, message, BEGUN_AS, **given) == 1
+
+
+# --- I4: only legal moves ----------------------------------------------------------------------
+
+MOVES: dict[str, set[str]] = {
+    "sending": {"sent", "failed", "unknown", "waiting_retry"},
+    "waiting_retry": {"sending", "failed", "abandoned"},
+    "unknown": {"sent", "waiting_retry", "failed", "abandoned"},
+    "abandoned": {"sent"},
+    "failed": {"sent"},
+    "sent": set(),
+}
+ROADS: dict[str, tuple[str, ...]] = {
+    "sending": (),
+    "waiting_retry": ("waiting_retry",),
+    "unknown": ("unknown",),
+    "abandoned": ("unknown", "abandoned"),
+    "failed": ("failed",),
+    "sent": ("sent",),
+}
+MOVE: LiteralString = (
+    "update outbound_messages set state = %(to)s::message_state,"
+    " accepted_attempt = case when %(to)s = 'sent' then 1 end,"
+    " sent_at = case when %(to)s = 'sent' then now() end,"
+    " wake_at = now()"
+    " where tenant_id = %(t)s and id = %(m)s"
+)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("state", MessageState)
+async def test_a_message_moves_only_where_it_may(
+    db: Database, actor: str, state: MessageState
+) -> None:
+    found: set[str] = set()
+    for to in set(MessageState) - {state}:
+        message = await a_message(db)
+        await act(db, actor, message, SETTLE, outcome="accepted")
+        for step in ROADS[state]:
+            await act(db, actor, message, MOVE, to=step)
+        try:
+            await act(db, actor, message, MOVE, to=to.value)
+        except psycopg.errors.CheckViolation as refused:
+            assert refused.diag.constraint_name == "outbound_messages_moves"
+        else:
+            found.add(to.value)
+            assert await state_of(db, message) == (to.value, state.value)
+    assert found == MOVES[state]
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+async def test_where_a_message_came_from_cannot_be_claimed(db: Database, actor: str) -> None:
+    message = await a_message(db)
+    query: LiteralString = (
+        "update outbound_messages set prev_state = 'sent', state = 'unknown'"
+        " where tenant_id = %(t)s and id = %(m)s"
+    )
+    await act(db, actor, message, query)
+    assert await state_of(db, message) == ("unknown", "sending")
+
+
+ATTEMPT_MOVES: dict[str, set[str]] = {
+    "armed": {"accepted", "rejected", "not_sent", "unknown"},
+    "unknown": {"accepted", "not_sent"},
+    "accepted": set(),
+    "rejected": set(),
+    "not_sent": set(),
+}
+SETTLE_ANYHOW: LiteralString = (
+    "update send_attempts set outcome = %(outcome)s::attempt_outcome,"
+    " settled_at = case when %(outcome)s <> 'armed' then now() end"
+    " where tenant_id = %(t)s and message_id = %(m)s and attempt = 1"
+)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("outcome", AttemptOutcome)
+async def test_an_attempt_settles_once_and_accepted_is_final(
+    db: Database, actor: str, outcome: AttemptOutcome
+) -> None:
+    found: set[str] = set()
+    for to in set(AttemptOutcome) - {outcome}:
+        message = await a_message(db)
+        if outcome is not AttemptOutcome.ARMED:
+            await act(db, actor, message, SETTLE_ANYHOW, outcome=outcome.value)
+        try:
+            await act(db, actor, message, SETTLE_ANYHOW, outcome=to.value)
+        except psycopg.errors.CheckViolation as refused:
+            assert refused.diag.constraint_name == "send_attempts_moves"
+        else:
+            found.add(to.value)
+    assert found == ATTEMPT_MOVES[outcome]
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+async def test_an_attempt_is_settled_when_it_is_settled(db: Database, actor: str) -> None:
+    message = await a_message(db)
+    query: LiteralString = (
+        "update send_attempts set outcome = 'unknown'"
+        " where tenant_id = %(t)s and message_id = %(m)s"
+    )
+    found = await attack(db, actor, message, query)
+    assert found is not None
+    assert found.startswith("send_attempts_check")
+
+
+# --- I8: nothing waits for ever ----------------------------------------------------------------
+
+SLEEP: LiteralString = (
+    "update outbound_messages set wake_at = null where tenant_id = %(t)s and id = %(m)s"
+)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("state", ["sending", "unknown", "waiting_retry"])
+async def test_what_has_not_ended_is_looked_at_again(db: Database, actor: str, state: str) -> None:
+    message = await a_message(db)
+    for step in ROADS[state]:
+        await act(db, actor, message, MOVE, to=step)
+    found = await attack(db, actor, message, SLEEP)
+    assert found is not None
+    assert found.startswith("outbound_messages_check")
+
+
+@pytest.mark.parametrize("state", ["failed", "abandoned"])
+async def test_what_has_ended_may_rest(db: Database, state: str) -> None:
+    message = await a_message(db)
+    for step in ROADS[state]:
+        await act(db, OWNER, message, MOVE, to=step)
+    assert await act(db, OWNER, message, SLEEP) == 1
+
+
+# --- I12: no tenant reaches another's ----------------------------------------------------------
+
+
+async def test_a_worker_sees_and_changes_its_tenants_rows_alone(db: Database) -> None:
+    ours, theirs = await a_message(db), await a_message(db)
+    async with db.transaction(Role.WORKER, ours.tenant_id) as tx:
+        given = {"t": theirs.tenant_id, "m": theirs.id, "to": "unknown", "outcome": "unknown"}
+        assert (await tx.execute(MOVE, given)).rowcount == 0
+        assert (await tx.execute(SETTLE, given)).rowcount == 0
+        rows = await (await tx.execute("select id from outbound_messages")).fetchall()
+        assert rows == [(ours.id,)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            async with tx.transaction():
+                await tx.execute(ATTEMPT, given | {"n": 2})
+        assert (await tx.execute(MOVE, given | {"t": ours.tenant_id, "m": ours.id})).rowcount == 1
+
+
+async def test_an_attempt_belongs_to_a_message_of_its_own_tenant(db: Database) -> None:
+    ours, theirs = await a_message(db), await a_message(db, "rejected")
+    query: LiteralString = (
+        "insert into send_attempts (tenant_id, message_id, attempt, armed_at, deadline_at)"
+        " values (%(t)s, %(other)s, 2, now(), now())"
+    )
+    found = await attack(db, OWNER, ours, query, other=theirs.id)
+    assert found is not None
+    assert found.endswith("_fkey")
+
+
+# --- I13: what a message says is fixed ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+@pytest.mark.parametrize("column", ["subject", "body_text", "body_html", "dedupe_key"])
+async def test_what_a_message_says_is_fixed(
+    db: Database, actor: str, column: LiteralString
+) -> None:
+    message = await a_message(db)
+    query: LiteralString = (
+        "update outbound_messages set "
+        + column
+        + " = %(value)s where tenant_id = %(t)s and id = %(m)s"
+    )
+    found = await attack(db, actor, message, query, value="something else")
+    assert found == "outbound_messages_body"
+    rows = await run(
+        db,
+        "select subject, body_text, body_html from outbound_messages where id = %(m)s",
+        m=message.id,
+    )
+    assert rows == [("Subject", "Body", "<p>Body</p>")]
+
+
+# --- rights ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["outbound_messages", "send_attempts", "send_refusals"])
+@pytest.mark.parametrize("role", [Role.APP, Role.WORKER, Role.OPERATOR, Role.READONLY])
+async def test_nobody_who_works_here_may_delete_from_it(
+    db: Database, role: Role, table: LiteralString
+) -> None:
+    message = await a_message(db)
+    async with db.transaction(role, message.tenant_id) as tx:
+        for query in ("delete from " + table, "truncate " + table + " cascade"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                async with tx.transaction():
+                    await tx.execute(query)
+
+
+@pytest.mark.parametrize("role", [Role.APP, Role.READONLY])
+async def test_people_and_readers_read_the_ledger_and_do_not_write_it(
+    db: Database, role: Role
+) -> None:
+    message = await a_message(db)
+    async with db.transaction(role, message.tenant_id) as tx:
+        rows = await (await tx.execute("select id from outbound_messages")).fetchall()
+        assert (message.id,) in rows
+        given = {"t": message.tenant_id, "m": message.id, "to": "unknown"}
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            async with tx.transaction():
+                await tx.execute(MOVE, given)
