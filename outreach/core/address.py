@@ -38,7 +38,13 @@ def normalize_domain(text: str) -> str | None:
 def normalize_address(text: str) -> str | None:
     """The normal form, or None when `text` is not an address that we would write to."""
     local, at, host = text.strip().rpartition("@")
-    if not at or not _LOCAL.fullmatch(local) or ".." in local or local[0] == "." or local[-1] == ".":
+    if (
+        not at
+        or not _LOCAL.fullmatch(local)
+        or ".." in local
+        or local[0] == "."
+        or local[-1] == "."
+    ):
         return None
     domain = normalize_domain(host)
     if domain is None:
