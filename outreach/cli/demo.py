@@ -38,6 +38,7 @@ from outreach.db import Database
 from outreach.dev import demo_data
 from outreach.dev.processes import Crew
 from outreach.services.reconcile import progress
+from outreach.store.reconcile import End
 
 app = typer.Typer()
 
@@ -205,6 +206,11 @@ def _close(screen: Screen, books: Books, times: Times) -> dict[str, Any]:
         "seconds": {name: round(value, 2) for name, value in asdict(times).items()},
         "story": story,
     }
+
+
+def _why(end: End) -> str:
+    """An end in a word or two: the reason, where there is one."""
+    return (end.reason or end.code).removeprefix("suppressed_").replace("_", " ")
 
 
 def _story(screen: Screen, contact: str | None) -> Any:

@@ -18,7 +18,6 @@ from outreach.services.reconcile import Progress
 
 PLAIN_SECONDS = 1.0
 EVENTS = ("delivered", "opened", "clicked", "bounced", "blocked", "unsubscribed", "spam_report")
-MESSAGES = ("sent", "sending", "unknown", "failed")
 ENDS = ("completed", "stopped", "failed")
 
 
@@ -75,24 +74,46 @@ class Screen:
         self._line(Text.assemble("    ", (f"{mark:<6} ", style), printable(check.sentence)))
 
     def _drawn(self, found: Progress, seconds: float) -> RenderableType:
-        rows: list[tuple[str, dict[str, int]]] = [
-            ("mail", {name: found.messages[name] for name in MESSAGES}),
-            ("events", {name: found.events[name] for name in EVENTS}),
-            ("at step", {name: found.at_node[name] for name in self._nodes}),
-            ("ended", {name: found.enrollments[name] for name in ENDS}),
-        ]
-        lines: list[RenderableType] = [Text("")]
-        for name, counts in rows:
-            line = Text(f"    {name:<9}", style="dim")
-            for label, count in counts.items():
-                style = "bold" if count else "dim"
-                line.append(f"{count:>6,} ", style=style).append(f"{label.replace('_', ' ')}  ")
-            lines.append(line)
+        """Rows of a name and four counts, under 80 columns wide; then how far it is."""
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(style="dim", min_width=11)
+        for label_width in (9, 12, 10, 8):
+            grid.add_column(min_width=5)
+            grid.add_column(min_width=label_width)
+        for name, counts in self._rows(found):
+            pairs = [
+                (Text(f"{count:,}", style="bold" if count else "dim", justify="right"), label)
+                for label, count in counts.items()
+            ]
+            grid.add_row(f"    {name}", *(cell for pair in pairs for cell in pair))
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(
-            "   ", ProgressBar(max(found.total, 1), found.ended, width=50), f"{seconds:.0f} s"
+        done = ProgressBar(max(found.total, 1), found.ended, width=54)
+        bar.add_row("   ", done, f"{found.ended:,} of {found.total:,}", f"{seconds:.0f} s")
+        return Group(Text(""), grid, bar)
+
+    def _rows(self, found: Progress) -> Iterator[tuple[str, dict[str, int]]]:
+        messages, events = found.messages, found.events
+        yield (
+            "mail",
+            {
+                "sent": messages["sent"],
+                "on its way": messages["sending"],
+                "unknown": messages["unknown"],
+                "failed": messages["failed"],
+            },
         )
-        return Group(*lines, bar)
+        yield "events", {name: events[name] for name in EVENTS[:4]}
+        yield (
+            "",
+            {
+                "blocked": events["blocked"],
+                "unsubscribed": events["unsubscribed"],
+                "complained": events["spam_report"],
+                "machines": found.machine_events,
+            },
+        )
+        yield "at step", {node.replace("_", " "): found.at_node[node] for node in self._nodes}
+        yield "ended", {name: found.enrollments[name] for name in ENDS}
 
     def _line(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True, highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Annotated
 
@@ -49,7 +49,12 @@ def explain_command(
 def told(story: Story) -> str:
     """The story as people read it: a heading, then a line a fact under each day (UTC)."""
     who = f"{story.name} <{story.address}>" if story.name else story.address
-    return "\n".join([printable(f"{who}, in UTC"), *_days(story.entries)])
+    return "\n".join([printable(f"{who}, in UTC"), *_days(sorted(story.entries, key=_told_at))])
+
+
+def _told_at(entry: Entry) -> datetime:
+    """Providers tell whole seconds: what they tell of follows what we did in the same second."""
+    return entry.at if entry.at.microsecond else entry.at + timedelta(microseconds=999_999)
 
 
 def _days(entries: list[Entry]) -> Iterator[str]:
