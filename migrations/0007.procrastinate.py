@@ -17,13 +17,17 @@ SCHEMA = Path(__file__).parent / "procrastinate" / "schema-3.10.0.sql"
 GRANTS = """
 grant select, insert on procrastinate_jobs, procrastinate_events to outreach_app, outreach_operator;
 grant select, insert, update, delete
-  on procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers, procrastinate_workers to outreach_worker;
-grant usage on sequence procrastinate_jobs_id_seq, procrastinate_events_id_seq to outreach_app, outreach_operator;
+  on procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers, procrastinate_workers
+  to outreach_worker;
+grant usage on sequence procrastinate_jobs_id_seq, procrastinate_events_id_seq
+  to outreach_app, outreach_operator;
 grant usage on all sequences in schema public to outreach_worker;
 """
 
 DROP = """
-drop table if exists procrastinate_events, procrastinate_periodic_defers, procrastinate_jobs, procrastinate_workers cascade;
+drop table if exists
+  procrastinate_events, procrastinate_periodic_defers, procrastinate_jobs, procrastinate_workers
+  cascade;
 do $$
 declare
   signature text;

@@ -2,7 +2,7 @@
 
 The work is skipped while nothing it depends on has changed: a stamp in the venv holds a digest
 of the requirement files, so a second `make` costs milliseconds. uv installs the rest because it
-is several times faster than pip; where uv has no wheel, plain pip does the same from the same files.
+is several times faster than pip; where uv has no wheel, plain pip does the same from these files.
 
 The project itself is put on the path by a `.pth` file and a three-line script, so no build backend
 is needed for a checkout. `pip install .` builds the real wheel.
