@@ -65,15 +65,15 @@ NEVER: dict[str, LiteralString] = {
         select m.id from outbound_messages m
         where m.state = 'sent' and not exists (
           select from message_events v where v.tenant_id = m.tenant_id
-            and v.outbound_message_id = m.id and v.event_type in ('delivered', 'bounced'))""",
+            and v.outbound_message_id = m.id
+            and v.event_type in ('delivered', 'bounced', 'dropped'))""",
     "a body not applied": "select id, state from webhook_deliveries where state <> 'applied'",
     "an event that belongs to nobody": "select provider_event_id from unmatched_events",
     "an incident": "select code, subject from incidents",
     "a campaign that should be complete": """
         select c.id from campaigns c
-        where c.state = 'active' and not exists (
-          select from enrollments e where e.tenant_id = c.tenant_id and e.campaign_id = c.id
-            and e.ended_at is null)""",
+        join enrollments e on e.tenant_id = c.tenant_id and e.campaign_id = c.id
+        where c.state = 'active' group by c.id having bool_and(e.ended_at is not null)""",
 }
 
 ENROLLMENTS: LiteralString = """
