@@ -34,6 +34,7 @@ from outreach.cli.demo_screen import Screen
 from outreach.cli.ground import HOME, embedded_database
 from outreach.cli.shell import FAILED, JsonFlag, emit, failures_as_exits
 from outreach.core.errors import Refused
+from outreach.core.states import EnrollmentState, MessageState
 from outreach.db import Database
 from outreach.dev import demo_data
 from outreach.dev.processes import Crew
@@ -188,15 +189,20 @@ def _close(screen: Screen, books: Books, times: Times) -> dict[str, Any]:
         f"    The first {wave.count:,} mails went out in {wave.seconds:.1f} s: {rate:,} a second,"
         f" each with its row in the ledger first."
     )
+    ends = ", ".join(f"{end.count:,} {_why(end)}" for end in books.account.ends)
+    screen.say(f"    How they ended: {ends}.")
     screen.say(f"    {times.to_launch:.0f} s to the launch, {times.running:.0f} s to the last end.")
     story = _story(screen, books.account.eventful_contact)
     _next_steps(screen, books.account.eventful_contact)
     return {
         "ok": all(check.is_ok for check in checks),
         "checks": [{"name": c.name, "ok": c.is_ok, "sentence": c.sentence} for c in checks],
-        "enrollments": {"total": books.progress.total, **books.progress.enrollments},
+        "enrollments": {
+            "total": books.progress.total,
+            **{state.value: books.progress.enrollments[state] for state in EnrollmentState},
+        },
         "ends": [asdict(end) for end in books.account.ends],
-        "messages": dict(books.progress.messages),
+        "messages": {state.value: books.progress.messages[state] for state in MessageState},
         "accepted": books.theirs.summary["accepted"],
         "accepted_again": books.theirs.summary["accepted_again"],
         "events": dict(books.progress.events),
