@@ -31,22 +31,24 @@ set (bucket_at, bucket_used) = (
   updated_at = now();
 
 -- name: give_back_tokens
--- Tokens of requests that certainly were not made return to the bucket that they were taken from
+-- Tokens of requests that certainly were not made return to the buckets that they were taken from
 -- (the tenant's lock is held).
-update rate_limit_counters c
-set bucket_used = (
-    select array_agg(case when b.at = n.bucket then greatest(b.used - n.count, 0) else b.used end order by b.at)
-    from unnest(c.bucket_at, c.bucket_used) as b (at, used)
-  ),
-  updated_at = now()
-from (
+with back as (
   select g.scope, g.key, g.window_seconds, g.bucket, sum(g.count)::int as count
   from unnest(%(scopes)s::text[], %(keys)s::text[], %(windows)s::int[], %(buckets)s::int[], %(counts)s::int[])
     as g (scope, key, window_seconds, bucket, count)
   group by g.scope, g.key, g.window_seconds, g.bucket
-) n
+)
+update rate_limit_counters c
+set bucket_used = (
+    select array_agg(greatest(b.used - coalesce(r.count, 0), 0) order by b.at)
+    from unnest(c.bucket_at, c.bucket_used) as b (at, used)
+    left join back r on r.scope = c.scope and r.key = c.key and r.window_seconds = c.window_seconds and r.bucket = b.at
+  ),
+  updated_at = now()
+from (select scope, key, window_seconds, array_agg(bucket) as buckets from back group by 1, 2, 3) n
 where c.tenant_id = %(tenant_id)s::uuid and c.scope = n.scope and c.key = n.key and c.window_seconds = n.window_seconds
-  and n.bucket = any (c.bucket_at);
+  and c.bucket_at && n.buckets;
 
 -- name: promise
 -- Remember how far a key's promises reach, so that the next refused row is promised a later moment.
@@ -78,15 +80,17 @@ returning c.window_seconds;
 
 -- name: give_back_installation
 -- As give_back_tokens, for the installation.
-update installation_counters c
-set bucket_used = (
-    select array_agg(case when b.at = n.bucket then greatest(b.used - n.count, 0) else b.used end order by b.at)
-    from unnest(c.bucket_at, c.bucket_used) as b (at, used)
-  ),
-  updated_at = now()
-from (
+with back as (
   select g.window_seconds, g.bucket, sum(g.count)::int as count
   from unnest(%(windows)s::int[], %(buckets)s::int[], %(counts)s::int[]) as g (window_seconds, bucket, count)
   group by g.window_seconds, g.bucket
-) n
-where c.window_seconds = n.window_seconds and n.bucket = any (c.bucket_at);
+)
+update installation_counters c
+set bucket_used = (
+    select array_agg(greatest(b.used - coalesce(r.count, 0), 0) order by b.at)
+    from unnest(c.bucket_at, c.bucket_used) as b (at, used)
+    left join back r on r.window_seconds = c.window_seconds and r.bucket = b.at
+  ),
+  updated_at = now()
+from (select window_seconds, array_agg(bucket) as buckets from back group by 1) n
+where c.window_seconds = n.window_seconds and c.bucket_at && n.buckets;
