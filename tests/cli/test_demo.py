@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -20,7 +19,7 @@ from outreach.core.plan import validate_plan
 from outreach.dev import demo_data
 from outreach.services.reconcile import Account, Progress
 from outreach.store.reconcile import Bodies, Wave
-from tests.support.folders import open_folder
+from tests.support.folders import family, open_folder, until
 
 OUTREACH = (sys.executable, "-c", "import sys; from outreach.cli import main; sys.exit(main())")
 DEMO_SECONDS_MAX = 110.0
@@ -45,28 +44,6 @@ def started(folder: Path, *command: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"},
     )
-
-
-def family(folder: Path) -> list[int]:
-    """Processes, whoever's child, that still work in this folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace")
-                place = (entry / "cwd").readlink()
-            except OSError:
-                continue
-            if place.is_relative_to(folder) or str(folder) in words:
-                found.append(int(entry.name))
-    return found
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.mark.slow
