@@ -22,6 +22,7 @@ from outreach.db import Database
 from outreach.dev.postgres import LocalPostgres
 from tests.sim.judge import Ends, violations
 from tests.sim.world import (
+    PAST_DEADLINE,
     PROVIDER_LATER,
     RETRIES_DUE,
     TIMERS_DUE,
@@ -65,17 +66,21 @@ Harm = Callable[[World], Awaitable[object]]
 pytestmark = pytest.mark.slow
 
 
-@asynccontextmanager
-async def working(here: World) -> AsyncIterator[WorkerProcess]:
-    """`outreach worker` on this world, ended in good order at the end."""
-    variables = {
+def variables(here: World) -> dict[str, str]:
+    """The environment of a worker on this world."""
+    return {
         "SENDGRID_BASE_URL": here.sandbox.url,
         "SECRET_KEY": SECRET,
         "OUTREACH_SEND_DEADLINE_SECONDS": "1",
         "OUTREACH_SEND_BATCH_MAX": str(BATCH_MAX),
         "OUTREACH_SEND_BATCHES_IN_FLIGHT": str(BATCHES_IN_FLIGHT),
     }
-    with worker_process(OUTREACH, here.conninfo, **variables) as worker:
+
+
+@asynccontextmanager
+async def working(here: World) -> AsyncIterator[WorkerProcess]:
+    """`outreach worker` on this world, ended in good order at the end."""
+    with worker_process(OUTREACH, here.conninfo, **variables(here)) as worker:
         yield worker
         assert worker.process.poll() is None, f"it ended: {worker.lines}"
         worker.process.send_signal(signal.SIGTERM)
@@ -164,6 +169,10 @@ async def _is_back(here: World) -> bool:
     return bool(await run(here.db, query))
 
 
+async def _is_gone(here: World) -> bool:
+    return not await _is_back(here)
+
+
 async def kill_server(here: World, server: LocalPostgres) -> None:
     """kill -9 of the postmaster; it is started again, and our own connections too."""
     pid = int((server.place.data / "postmaster.pid").read_text().split()[0])
@@ -187,6 +196,23 @@ async def test_jobs_that_vanish_lose_nothing(
     async with world(db, conninfo) as here:
         await story(here, empty_jobs, [1, 10, 25])
         await judge(here, undisturbed, unknown_max=0)
+
+
+async def test_a_killed_worker_and_the_next_lose_nothing(
+    db: Database, conninfo: str, undisturbed: Ends
+) -> None:
+    async with world(db, conninfo, latency_ms=60) as here:
+        for messages in (1, *range(5, 5 + 5 * trials(2), 5)):
+            with worker_process(OUTREACH, conninfo, **variables(here)) as worker:
+                await eventually(partial(_has_done, here, messages))
+                worker.process.kill()
+                assert await asyncio.to_thread(worker.end) == -signal.SIGKILL
+            await eventually(partial(_is_gone, here))
+            here.kills += 1
+            await run(db, PAST_DEADLINE)
+        await story(here, empty_jobs, [])
+        in_flight = BATCH_MAX * BATCHES_IN_FLIGHT
+        await judge(here, undisturbed, unknown_max=here.kills * in_flight)
 
 
 async def test_sessions_that_the_server_ends_lose_nothing(
