@@ -24,7 +24,7 @@ from outreach.services import audit
 from outreach.services.campaigns import get_campaign_id
 from outreach.services.launch import activate, complete_if_ended, lock_campaign, wake_senders
 from outreach.sql import Tx
-from outreach.store import campaigns
+from outreach.store import campaigns, sweep
 from outreach.store import enroll as store
 
 PAGE_ROWS = 2_000
@@ -80,7 +80,7 @@ async def enroll(
         is_empty = False
         counts.update(await _enroll_page(db, tenant_id, campaign_id, page, actor=actor))
         async with db.transaction(Role.APP, tenant_id) as tx:
-            await store.learn_statistics(tx)
+            await sweep.learn_statistics(tx)
     if is_empty:
         await _enroll_page(db, tenant_id, campaign_id, [], actor=actor)
     enrolled = counts.pop(ENROLLED, 0)

@@ -23,7 +23,7 @@ from outreach.services import audit
 from outreach.services.campaigns import get_campaign_id
 from outreach.services.plans import load_plan, load_plans
 from outreach.sql import Tx
-from outreach.store import campaigns, wakeups
+from outreach.store import campaigns, sweep, wakeups
 from outreach.store import enroll as store
 from outreach.store.campaigns import LockedCampaign
 from outreach.store.enroll import DraftGroup, Start, StartAction, StartStep
@@ -39,7 +39,7 @@ async def launch(
     """
     state = await _launch(db, tenant_id, campaign, actor=actor, reason=reason)
     async with db.transaction(Role.APP, tenant_id) as tx:
-        await store.learn_statistics(tx)
+        await sweep.learn_statistics(tx)
     return state
 
 

@@ -46,11 +46,13 @@ async def delete_stalled_jobs(db: Database) -> int:
 
 
 async def keep_house(db: Database) -> None:
-    """What a minute asks for: months ahead, no hint that parks for ever, no wait without end."""
+    """What a minute asks for: months ahead, statistics of what grew, no wait without an end."""
     async with db.transaction(Role.WORKER) as tx:
         await sweep.make_partitions(tx, months=MONTHS_AHEAD)
         await sweep.delete_ended_jobs(tx, days=KEPT_DAYS)
     async with db.transaction(Role.OPERATOR) as tx:
         await sweep.forget_parking(tx)
+    async with db.transaction(Role.WORKER) as tx:
+        await sweep.learn_statistics(tx)
     await delete_stalled_jobs(db)
     await fail_stale_values(db)

@@ -155,11 +155,6 @@ async def forget_plans(tx: Tx) -> None:
     await tx.execute(SQL["forget_plans"])
 
 
-async def learn_statistics(tx: Tx) -> None:
-    """Let the planner know of tables that have doubled; in a transaction of its own."""
-    await tx.execute(SQL["learn_statistics"])
-
-
 async def unpark_tenant(tx: Tx, tenant_id: UUID) -> None:
     """Let the sweep look at the tenant again."""
     await sql.execute(tx, SQL["unpark_tenant"], tenant_id=tenant_id)

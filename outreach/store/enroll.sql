@@ -139,7 +139,3 @@ discard plans;
 update tenants
 set parked_until = null, updated_at = now()
 where id = %(tenant_id)s::uuid and parked_until is not null;
-
--- name: learn_statistics
--- Tables that have doubled since the planner last looked are looked at again. In a transaction of its own.
-select learn_statistics();

@@ -66,3 +66,8 @@ async def read_clock(tx: Tx) -> datetime:
     """What time the database says it is."""
     moment: datetime = await sql.value(tx, SQL["read_clock"])
     return moment
+
+
+async def learn_statistics(tx: Tx) -> None:
+    """Let the planner know of tables that have doubled; in a transaction of its own."""
+    await tx.execute(SQL["learn_statistics"])

@@ -76,3 +76,7 @@ select make_event_partitions(%(months)s::int);
 -- name: read_clock
 -- The database's wall clock.
 select clock_timestamp();
+
+-- name: learn_statistics
+-- Tables that have doubled since the planner last looked are looked at again. In a transaction of its own.
+select learn_statistics();
