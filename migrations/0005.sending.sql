@@ -345,12 +345,13 @@ create function attempts_armed() returns bigint
 language sql stable security definer set search_path = public, pg_temp
 as $$ select count(*) from send_attempts where outcome = 'armed' $$;
 
--- Tenants of whom some send was held by a missing value: an index probe a tenant.
+-- Active tenants of whom some send was held by a missing value: an index probe a tenant.
 create function tenants_missing_values() returns table (tenant_id uuid)
 language sql stable security definer set search_path = public, pg_temp
 as $$
   select t.id from tenants t
-  where exists (select from send_refusals r where r.tenant_id = t.id and r.reason = 'value_missing')
+  where t.state = 'active'
+    and exists (select from send_refusals r where r.tenant_id = t.id and r.reason = 'value_missing')
 $$;
 
 revoke all on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()

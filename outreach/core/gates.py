@@ -37,6 +37,7 @@ class DueSend:
     due_at: datetime
     enrollment_state: EnrollmentState
     current_node_id: str | None
+    current_visit: int | None
     campaign_id: UUID
     plan_version: int
     campaign_state: CampaignState
@@ -120,7 +121,7 @@ def judge(
         return Hold("enrollment_paused", held_by="enrollment")
     if due.campaign_state != CampaignState.ACTIVE or due.enrollment_state != EnrollmentState.ACTIVE:
         return Stale()
-    if due.current_node_id != due.node_id:
+    if (due.current_node_id, due.current_visit) != (due.node_id, due.visit):
         return Stale()
     if due.message_state is not None and due.message_state != MessageState.WAITING_RETRY:
         return Stale()

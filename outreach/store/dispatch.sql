@@ -1,7 +1,8 @@
 -- name: begin_claim
 -- Act as a worker for the tenant, and wait for its lock, held to the end of the transaction. What the
--- next statements see was committed before the lock was ours.
+-- next statements see was committed before the lock was ours. A process that freezes here loses it.
 select set_config('role', 'outreach_worker', true), set_config('app.tenant_id', %(tenant_id)s::text, true),
+  set_config('idle_in_transaction_session_timeout', '60s', true),
   pg_advisory_xact_lock(hashtextextended(%(tenant_id)s::text, 1));
 
 -- name: read_budget
@@ -122,7 +123,8 @@ with head as materialized (
 )
 select
   h.id as action_id, h.enrollment_id, h.sender_id, h.node_id, h.visit, h.message_id, h.due_at,
-  e.state as enrollment_state, e.current_node_id, e.campaign_id, e.plan_version,
+  e.state as enrollment_state, e.current_node_id, (e.visits ->> e.current_node_id)::int as current_visit, e.campaign_id,
+  e.plan_version,
   c.state as campaign_state, c.name as campaign_name,
   s.from_email, s.from_name, s.reply_to, s.state = 'verified' and s.paused_at is null as is_sender_ready,
   k.id as contact_id, k.email, k.email_domain, k.first_name, k.last_name, k.title, k.company, k.phone,

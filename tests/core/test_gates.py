@@ -42,6 +42,7 @@ DUE = DueSend(
     due_at=MONDAY,
     enrollment_state=EnrollmentState.ACTIVE,
     current_node_id="intro",
+    current_visit=1,
     campaign_id=UUID(int=4),
     plan_version=1,
     campaign_state=CampaignState.ACTIVE,
@@ -106,6 +107,8 @@ FAULTS: list[tuple[dict[str, Any], Judgement]] = [
         Hold("enrollment_paused", held_by="enrollment"),
     ),
     ({"current_node_id": "elsewhere"}, Stale()),
+    ({"current_visit": 2}, Stale()),
+    ({"current_node_id": None, "current_visit": None}, Stale()),
     ({"erased_at": MONDAY}, Refuse("contact_erased", EnrollmentState.STOPPED)),
     ({"address_verdict": "invalid"}, Refuse("address_invalid", EnrollmentState.FAILED)),
     (

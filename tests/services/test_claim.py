@@ -357,6 +357,16 @@ async def test_a_step_that_was_intended_before_is_not_sent_again(db: Database) -
     assert rows == [("canceled", 1), ("claimed", 2)]
 
 
+async def test_a_retry_of_an_earlier_visit_is_not_sent(db: Database) -> None:
+    """The plan has come back to the node meanwhile: that visit has a message of its own."""
+    campaign = await due_campaign(db, 1)
+    await run(db, "update enrollments set visits = '{\"intro\": 2}'")
+
+    assert (await claim(db, campaign.tenant_id)).mails == []
+
+    assert await run(db, "select state::text from scheduled_actions") == [("canceled",)]
+
+
 async def test_a_retry_says_what_the_ledger_says(db: Database) -> None:
     campaign = await due_campaign(db, 1)
     (first,) = (await claim(db, campaign.tenant_id)).mails

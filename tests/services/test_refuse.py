@@ -118,8 +118,8 @@ async def say(db: Database, reason: str, *, hours: int = 0) -> None:
 
 
 async def test_a_pause_stops_this_clock_too(db: Database) -> None:
-    paused, held = [await due_campaign(db, 1, plan=NEEDS_TITLE) for _ in range(2)]
-    for campaign in (paused, held):
+    paused, held, theirs = [await due_campaign(db, 1, plan=NEEDS_TITLE) for _ in range(3)]
+    for campaign in (paused, held, theirs):
         await claim_all(db, campaign)
     await waited(db, 30)
     await run(
@@ -129,6 +129,12 @@ async def test_a_pause_stops_this_clock_too(db: Database) -> None:
         db,
         "update enrollments set state = 'paused', paused_at = now() where campaign_id = %(c)s",
         c=held.id,
+    )
+
+    await run(
+        db,
+        "update tenants set state = 'paused', paused_at = now() where id = %(t)s",
+        t=theirs.tenant_id,
     )
 
     assert await fail_stale_values(db) == 0
