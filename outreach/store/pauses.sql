@@ -28,4 +28,4 @@ with held as (
 update scheduled_actions a
 set held_by = null, due_at = p.due_at, updated_at = now()
 from put_back p
-where a.tenant_id = %(tenant_id)s::uuid and a.id = p.id and a.held_by = %(held_by)s::text
+where a.tenant_id = %(tenant_id)s::uuid and a.id = p.id
