@@ -9,13 +9,17 @@ writing to `ann@` after `Ann@` has unsubscribed is the graver mistake.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import idna
 
 from outreach.core.errors import Invalid
 
 ADDRESS_LENGTH_MAX = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
-_LOCAL = re.compile(r"[^\s@<>,;:\"\\()\[\]\x00-\x1f\x7f]{1,64}")
+# Marks that nobody sees would make two addresses of one.
+_LOCAL = re.compile(
+    r"[^\s@<>,;:\"\\()\[\]\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]{1,64}"
+)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -37,7 +41,7 @@ def normalize_domain(text: str) -> str | None:
 
 def normalize_address(text: str) -> str | None:
     """The normal form, or None when `text` is not an address that we would write to."""
-    local, at, host = text.strip().rpartition("@")
+    local, at, host = unicodedata.normalize("NFC", text).strip().rpartition("@")
     if (
         not at
         or not _LOCAL.fullmatch(local)

@@ -28,6 +28,7 @@ from outreach.core.errors import Invalid
         ("sam@BÜCHER.example", "sam@xn--bcher-kva.example"),
         ("sam@例え.テスト", "sam@xn--r8jz45g.xn--zckzah"),
         ("a" * 64 + "@b.example", "a" * 64 + "@b.example"),
+        ("zoe\u0301@cust.example", "zo\u00e9@cust.example"),
     ],
 )
 def test_spellings_of_an_address_have_one_form(text: str, normal: str) -> None:
@@ -61,6 +62,8 @@ def test_spellings_of_an_address_have_one_form(text: str, normal: str) -> None:
         "sam@cust.example;ann@cust.example",
         "sam\r\nBcc: ann@cust.example",
         "sam\x00@cust.example",
+        "sa\u200bm@cust.example",
+        "\ufeffsam@cust.example",
         '"sam"@cust.example',
         "sam\\@cust.example",
         "a" * 65 + "@cust.example",
