@@ -74,6 +74,7 @@ async def record_outcomes(tx: Tx, tenant_id: UUID, results: Sequence[Result]) ->
     rows = await ledger.lock_messages(tx, tenant_id, sorted(by_attempt))
     pairs = [(row, by_attempt[row.message_id, row.attempt]) for row in rows]
     await _report_contradictions(tx, tenant_id, pairs)
+    await _learn_provider_ids(tx, tenant_id, pairs)
     open_pairs = [pair for pair in pairs if _is_news(*pair)]
     return await _write(tx, tenant_id, open_pairs, standings)
 
@@ -97,6 +98,22 @@ async def _report_contradictions(
             await ledger.raise_incident(
                 tx, tenant_id, "accepted_after_refusal", subject, settled_by=result.settled_by
             )
+
+
+async def _learn_provider_ids(
+    tx: Tx, tenant_id: UUID, pairs: Sequence[tuple[LockedMessage, Result]]
+) -> None:
+    """An answer that comes after its event still says by which id later events find the message."""
+    learned = {
+        row.message_id: result.outcome.provider_message_id
+        for row, result in pairs
+        if row.attempt_outcome == AttemptOutcome.ACCEPTED
+        and result.settled_by == "answer"
+        and isinstance(result.outcome, Accepted)
+        and result.outcome.provider_message_id is not None
+    }
+    if learned:
+        await ledger.set_provider_ids(tx, tenant_id, learned)
 
 
 async def _write(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -120,6 +120,17 @@ async def settle_attempts(
             "timer_triggers": [t.trigger for t in timers],
             "timer_due_ats": [t.due_at for t in timers],
         },
+    )
+
+
+async def set_provider_ids(tx: Tx, tenant_id: UUID, provider_ids: Mapping[UUID, str]) -> int:
+    """Give messages the provider's own ids of them; how many had another, or none."""
+    return await sql.execute(
+        tx,
+        SQL["set_provider_ids"],
+        tenant_id=tenant_id,
+        message_ids=list(provider_ids),
+        provider_ids=list(provider_ids.values()),
     )
 
 

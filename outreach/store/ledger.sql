@@ -71,6 +71,15 @@ from unnest(
 join message on message.id = t.message_id
 join enrollments e on e.tenant_id = %(tenant_id)s::uuid and e.id = t.enrollment_id;
 
+-- name: set_provider_ids
+-- The provider's own ids of messages whose acceptance an event had proved before: the answer has it for
+-- certain, and events without our ids are found by nothing else. The messages are locked already.
+update outbound_messages m
+set provider_message_id = i.provider_id, updated_at = now()
+from unnest(%(message_ids)s::uuid[], %(provider_ids)s::text[]) as i (message_id, provider_id)
+where m.tenant_id = %(tenant_id)s::uuid and m.id = i.message_id
+  and m.provider_message_id is distinct from i.provider_id;
+
 -- name: pause_provider
 -- The account cannot send: nothing is claimed until a person, or a working key, ends it.
 update installation

@@ -52,6 +52,20 @@ from tests.support.sending import due_campaign
 from tests.support.statements import counted_statements
 
 
+async def test_an_answer_behind_its_event_still_says_how_later_events_find_the_message(
+    db: Database,
+) -> None:
+    message = await attempted(db)
+    await receive(db, event(message, "processed"))
+    await apply_events(db)
+    assert (await message_of(db, message))[:2] == ("sent", None)
+    await settle(db, message, Accepted("Xan.swer", 202))
+    assert (await message_of(db, message))[:2] == ("sent", "Xan.swer")
+    await receive(db, event(None, "bounce", type="bounce", sg_message_id="Xan.swer.recvd-1.0"))
+    await apply_events(db)
+    assert (await position_of(db, message.enrollment))[0] == "stopped"
+
+
 async def whole_story(db: Database, enrollment: Enrollment) -> list[Any]:
     """Everything that a second recording might wrongly change."""
     return [
@@ -157,7 +171,7 @@ async def test_an_event_settles_what_was_unknown_and_the_plan_goes_on(db: Databa
 
 async def test_the_answer_after_the_event_changes_nothing(db: Database) -> None:
     message = await attempted(db)
-    await receive(db, event(message, "open"))
+    await receive(db, event(message, "open", **{"smtp-id": "<abc@geopod>"}))
     await apply_events(db)
     story = await whole_story(db, message.enrollment)
 
