@@ -89,7 +89,8 @@ async def _apply_oldest_alone(db: Database) -> int:
 async def _apply_in(tx: Tx, opened: Sequence[OpenUnmatched], deliveries: Sequence[Delivery]) -> int:
     """Apply kept events and bodies, and close both; how many kept events found their message."""
     elements = [
-        Element(row.provider, row.payload, row.delivery_id, row.provider_event_id) for row in opened
+        Element(row.provider, row.payload, row.delivery_id, row.received_at, row.provider_event_id)
+        for row in opened
     ]
     closings: list[Closing] = []
     for delivery in deliveries:
@@ -99,7 +100,10 @@ async def _apply_in(tx: Tx, opened: Sequence[OpenUnmatched], deliveries: Sequenc
             closing = Closing(delivery.id, DeliveryState.QUARANTINED, str(problem), None)
         else:
             closing = Closing(delivery.id, DeliveryState.APPLIED, None, len(body))
-            elements += [Element(delivery.provider, value, delivery.id) for value in body]
+            elements += [
+                Element(delivery.provider, value, delivery.id, delivery.received_at)
+                for value in body
+            ]
         closings.append(closing)
     unpacked = await unpack(tx, elements)
     await _keep_strays(tx, unpacked)

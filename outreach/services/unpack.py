@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
 
 from outreach.core.provider_events import AccountEvent, BadEvent, ProviderEvent, read_event
@@ -69,6 +70,7 @@ class Element:
     provider: str
     value: object
     delivery_id: UUID | None
+    received_at: datetime
     known_as: str | None = None  # the id under which it was kept before
 
 
@@ -87,7 +89,9 @@ async def unpack(tx: Tx, elements: Iterable[Element]) -> Unpacked:
             read = replace(read, id=element.known_as)
         match read:
             case ProviderEvent():
-                events.setdefault((element.provider, read.id), (read, element))
+                # Nothing happens after we hear of it; a wrong clock must not keep a plan waiting.
+                event = replace(read, at=min(read.at, element.received_at))
+                events.setdefault((element.provider, read.id), (event, element))
             case AccountEvent():
                 unpacked.account.setdefault((element.provider, read.id), read)
                 stray(read.id, "account_event", read.payload, element)
@@ -122,7 +126,7 @@ async def _place(tx: Tx, events: Sequence[ProviderEvent]) -> list[Owner | str]:
 
 
 def _references(place: int, event: ProviderEvent) -> list[Reference]:
-    if event.message_id is not None:
+    if event.message_id is not None and event.tenant_id is not None:
         return [Reference(place, event.tenant_id, event.message_id, None)]
     return [Reference(place, None, None, provider_id) for provider_id in event.provider_ids]
 
@@ -133,7 +137,8 @@ def _verdict(event: ProviderEvent, owners: set[Owner], known: dict[UUID, UUID]) 
     if owners:
         (owner,) = owners
         is_theirs = event.tenant_id in (None, owner.tenant_id)
-        return owner if is_theirs else TENANT_MISMATCH
+        is_it = event.message_id in (None, owner.message_id)
+        return owner if is_theirs and is_it else TENANT_MISMATCH
     if event.message_id is not None and event.message_id in known:
         return TENANT_MISMATCH
     return UNKNOWN_MESSAGE

@@ -100,6 +100,7 @@ class OpenUnmatched:
     provider_event_id: str
     payload: Any
     delivery_id: UUID | None
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ returning provider, provider_event_id
 
 -- name: claim_unmatched
 -- Events whose message was unknown and may be looked for again. Locks them, skipping what others hold.
-select u.id, u.provider, u.provider_event_id, u.payload, u.delivery_id
+select u.id, u.provider, u.provider_event_id, u.payload, u.delivery_id, u.received_at
 from unmatched_events u
 where u.adopted_at is null and u.reason = 'unknown_message' and u.look_at <= now()
 order by u.look_at

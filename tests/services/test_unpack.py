@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -54,6 +55,29 @@ async def test_without_our_ids_the_providers_find_the_message(db: Database) -> N
     await receive(db, event(None, "open", **by_prefix), event(None, "delivered", **by_smtp))
     await apply_events(db)
     assert sorted(await stored(db, message)) == [("delivered", False), ("opened", False)]
+
+
+async def test_half_of_our_ids_is_no_lie_and_the_providers_find_the_message(db: Database) -> None:
+    message, other = await sent(db), await sent(db)
+    half = event(message, "open", sg_message_id=f"{message.provider_message_id}.recvd-1.0")
+    lie = event(message, "click", id="lie", sg_message_id=f"{other.provider_message_id}.recvd.0")
+    for one in (half, lie):
+        del one["outreach_tenant"]
+    await receive(db, half, lie)
+    await apply_events(db)
+    assert await stored(db, message) == [("opened", False)]
+    assert await stored(db, other) == []
+    assert await unmatched(db) == [("lie", "tenant_mismatch", False)]
+
+
+async def test_nothing_happens_after_we_hear_of_it(db: Database) -> None:
+    message = await sent(db)
+    ahead = datetime.now(UTC) + timedelta(days=20_000)
+    await receive(db, event(message, "open", at=ahead), event(None, "open", at=ahead))
+    await apply_events(db)
+    assert await position_of(db, message.enrollment) == ("active", "wait_click", None)
+    query = "select event_at <= received_at from message_events"
+    assert await run(db, query) == [(True,)]
 
 
 async def test_an_id_that_is_only_a_beginning_finds_nothing(db: Database) -> None:
