@@ -28,6 +28,6 @@ def resume_command(
     reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Tenants and campaigns that are paused themselves stay so."""
+    """Also after the provider refused the account; tenants and campaigns keep their own pauses."""
     state = run(lambda db: control.resume_installation(db, reason=reason, actor=actor()))
     emit(as_json, {"state": state}, "Sending goes on.")

@@ -84,7 +84,7 @@ async def pause_installation(db: Database, *, reason: str, actor: str) -> PauseS
 
 
 async def resume_installation(db: Database, *, actor: str, reason: str | None = None) -> PauseState:
-    """End everybody's pause; tenants that are paused themselves stay so."""
+    """End everybody's pause, the provider's refusal of the account too; tenants keep their own."""
     async with db.transaction(Role.OPERATOR) as tx:
         if await store.set_installation_active_if_paused(tx):
             await audit.record(

@@ -110,7 +110,8 @@ def _account(brakes: Brakes) -> Check:
         sentence = (
             f"The provider refuses the account since {since}: {brakes.provider_pause_reason}."
         )
-        return Check("account", Verdict.FAIL, f"{sentence} Nothing is sent.")
+        remedy = "Nothing is sent. Once that is mended: `outreach resume`."
+        return Check("account", Verdict.FAIL, f"{sentence} {remedy}")
     until = brakes.provider_later_until
     if until is not None and until > datetime.now(UTC):
         sentence = f"The provider asked to come back at {until.astimezone(UTC):%H:%M:%S} UTC."

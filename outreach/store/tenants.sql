@@ -48,7 +48,9 @@ set state = 'paused', paused_at = now(), paused_by = %(actor)s::text, pause_reas
 where state = 'active'
 
 -- name: set_installation_active_if_paused
--- Everybody's pause ends.
+-- Everybody's pause ends, the one that the provider's refusal of the account caused too: whoever says so
+-- has seen to the account, and if not the next answer pauses it again.
 update installation
-set state = 'active', paused_at = null, paused_by = null, pause_reason = null, updated_at = now()
-where state = 'paused'
+set state = 'active', paused_at = null, paused_by = null, pause_reason = null,
+  provider_paused_at = null, provider_pause_reason = null, updated_at = now()
+where state = 'paused' or provider_paused_at is not null

@@ -7,9 +7,10 @@ from uuid import UUID
 import pytest
 
 from outreach.core.errors import Invalid, NotFound
-from outreach.db import Database
+from outreach.db import Database, Role
 from outreach.services import control
 from outreach.services.tenants import NewTenant, create, list_page
+from outreach.store.ledger import pause_provider
 from tests.support.people import ACTOR, ask, new_contact, new_tenant
 
 HOLDS = "select scope, reason, detail->>'who', ended_at is null from send_holds order by created_at"
@@ -98,6 +99,15 @@ async def test_everybodys_pause_reaches_old_tenants_and_new_ones(db: Database) -
         db, None, "select act from audit_log where tenant_id is null order by created_at"
     )
     assert acts == [("installation_paused",), ("installation_resumed",)]
+
+
+async def test_a_resume_ends_what_the_providers_refusal_of_the_account_began(db: Database) -> None:
+    async with db.transaction(Role.WORKER) as tx:
+        assert await pause_provider(tx, "401 unauthorized")
+    assert await control.resume_installation(db, actor="ops") == "active"
+    query = "select provider_paused_at, provider_pause_reason from installation"
+    assert await ask(db, None, query) == [(None, None)]
+    assert await ask(db, None, "select act from audit_log") == [("installation_resumed",)]
 
 
 async def test_everybodys_resume_leaves_a_tenants_own_pause(db: Database) -> None:
