@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.errors import IdleInTransactionSessionTimeout
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from outreach.core.errors import Unavailable
@@ -32,9 +33,12 @@ class Role(StrEnum):
     READONLY = "outreach_readonly"
 
 
+# The timeout: a process that freezes within a transaction must not hold its locks for ever. It is
+# set for the transaction only, as all else, and in `begin_claim` (store/dispatch.sql) as well.
 SET_ROLE = (
     "select set_config('role', %(role)s::text, true),"
-    " set_config('app.tenant_id', %(tenant_id)s::text, true), now()"
+    " set_config('app.tenant_id', %(tenant_id)s::text, true),"
+    " set_config('idle_in_transaction_session_timeout', '60s', true), now()"
 )
 
 # A dead peer is noticed in about 15 s instead of the kernel's two hours.
@@ -128,5 +132,6 @@ async def lock_tenant(tx: Tx, tenant_id: UUID) -> None:
 
 
 def is_connection_lost(error: psycopg.Error) -> bool:
-    """Whether the server went away, as opposed to refusing something."""
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    """Whether the server went away or ended the session, as opposed to refusing something."""
+    lost = psycopg.OperationalError | psycopg.InterfaceError | IdleInTransactionSessionTimeout
+    return isinstance(error, lost)

@@ -21,7 +21,7 @@ from outreach.config import Settings
 from outreach.core.errors import Invalid, Unavailable
 from outreach.core.mail import Mail
 from outreach.core.outcome import Outcome, Unknown
-from outreach.db import Database, Role
+from outreach.db import Database, Role, is_connection_lost
 from outreach.providers.protocol import MailProvider
 from outreach.services import tokens
 from outreach.services.claim import Claim, claim_batch
@@ -146,7 +146,9 @@ async def record(db: Database, tenant_id: UUID, results: Sequence[Result]) -> No
             async with db.transaction(Role.WORKER, tenant_id) as tx:
                 freed = await record_outcomes(tx, tenant_id, results)
             break
-        except (psycopg.OperationalError, Unavailable) as error:
+        except (psycopg.Error, Unavailable) as error:
+            if isinstance(error, psycopg.Error) and not is_connection_lost(error):
+                raise
             if monotonic() + pause_seconds > ends_at:
                 raise
             _log.warning("outcomes wait for the database", error=type(error).__name__)

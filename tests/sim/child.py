@@ -1,4 +1,4 @@
-"""One life of a worker, in a process of its own, which may end by `kill -9` at a chosen point.
+"""One life of a worker, in a process of its own, which may be killed or frozen at a chosen point.
 
 The services run as a worker runs them, all beside each other, until nothing is left to do. The
 product knows nothing of this: the functions at the points are wrapped here, after the fork. SIGKILL
@@ -13,12 +13,14 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from multiprocessing.connection import Connection
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import aiohttp
 
 from outreach import config
+from outreach import db as database
 from outreach.db import Database
 from outreach.providers.sendgrid import SendGrid
 from outreach.services import apply_events as applying
@@ -29,6 +31,8 @@ from outreach.store import counters, deliveries, dispatch, events, holds, ledger
 # So long after the request was written the process ends; the sandbox answers later than that.
 ON_ITS_WAY_SECONDS = 0.01
 APPLICATION = "outreach-life"
+# How long a transaction may be idle, in the product and here.
+LONG, SHORT = "'60s'", "'2s'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,11 @@ POINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End at the `nth` pass of a point that this life makes."""
+    """End at the `nth` pass of a point that this life makes; or freeze there."""
 
     point: str
     nth: int = 1
+    signal: signal.Signals = signal.SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +96,11 @@ class Life:
     batches_in_flight: int
 
 
-def main(life: Life) -> None:
-    """Live; called in a process that was forked for it."""
+def main(life: Life, is_there: Connection | None = None) -> None:
+    """Live; called in a process that was forked for it, which says when it is at the point."""
+    _shorten_patience()
     if life.kill is not None:
-        _arm(life.kill)
+        _arm(life.kill, is_there)
     asyncio.run(live(life))
 
 
@@ -107,8 +113,8 @@ async def live(life: Life) -> None:
         send_batch_max=life.batch_max,
         send_batches_in_flight=life.batches_in_flight,
     )
-    database = Database.at(life.conninfo, size_max=6, application=APPLICATION)
-    async with database as db, SendGrid(settings) as provider:
+    pool = Database.at(life.conninfo, size_max=6, application=APPLICATION)
+    async with pool as db, SendGrid(settings) as provider:
         context = send.send_context(db, provider, settings)
         stop = asyncio.Event()
         while True:
@@ -122,7 +128,20 @@ async def live(life: Life) -> None:
                 return
 
 
-def _arm(kill: Kill) -> None:
+def _shorten_patience() -> None:
+    """A frozen transaction is ended after two seconds instead of a minute."""
+    statements = cast(dict[str, str], dispatch.SQL)
+    assert LONG in statements["begin_claim"] and LONG in database.SET_ROLE
+    statements["begin_claim"] = statements["begin_claim"].replace(LONG, SHORT)
+    database.SET_ROLE = database.SET_ROLE.replace(LONG, SHORT)
+
+
+def _arm(kill: Kill, is_there: Connection | None) -> None:
+    def end() -> None:
+        if is_there is not None:
+            is_there.send_bytes(b"1")
+        os.kill(os.getpid(), kill.signal)
+
     point = POINTS[kill.point]
     wrapped: Callable[..., Awaitable[Any]] = getattr(point.owner, point.name)
     passes = 0
@@ -133,16 +152,12 @@ def _arm(kill: Kill) -> None:
         passes += 1
         is_last = passes == kill.nth
         if is_last and point.side == "before":
-            _die()
+            end()
         if is_last and point.side == "within":
-            asyncio.get_running_loop().call_later(ON_ITS_WAY_SECONDS, _die)
+            asyncio.get_running_loop().call_later(ON_ITS_WAY_SECONDS, end)
         result = await wrapped(*args, **kwargs)
         if is_last and point.side == "after":
-            _die()
+            end()
         return result
 
     setattr(point.owner, point.name, deadly)
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)

@@ -11,6 +11,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from time import monotonic
 from typing import LiteralString
@@ -55,6 +56,7 @@ select count(*) from enrollments e where e.ended_at is null and not exists (
   select from outbound_messages m where m.tenant_id = e.tenant_id and m.enrollment_id = e.id
     and m.state = 'unknown')
 """
+STARTED_AT: LiteralString = "select pg_postmaster_start_time()"
 UNKNOWN: LiteralString = """
 select message_id::text, attempt from send_attempts where outcome = 'unknown'
 """
@@ -174,18 +176,19 @@ async def _is_gone(here: World) -> bool:
 
 
 async def kill_server(here: World, server: LocalPostgres) -> None:
-    """kill -9 of the postmaster; it is started again, and our own connections too."""
+    """kill -9 of the postmaster; another one is there when this returns."""
     pid = int((server.place.data / "postmaster.pid").read_text().split()[0])
+    ((started_at,),) = await run(here.db, STARTED_AT)
     os.kill(pid, signal.SIGKILL)
+    await eventually(partial(_is_another, here, started_at))
     await asyncio.to_thread(server.ensure_alive)
-    await eventually(lambda: _answers(here))
     here.kills += 1
 
 
-async def _answers(here: World) -> bool:
+async def _is_another(here: World, started_at: datetime) -> bool:
     try:
         await here.db.pool.check()
-        return await run(here.db, "select 1") == [(1,)]
+        return await run(here.db, STARTED_AT) != [(started_at,)]
     except psycopg.OperationalError:
         return False
 

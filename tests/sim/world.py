@@ -93,16 +93,7 @@ class World:
 
     async def live(self, kill: Kill | None = None, *, seconds: float | None = None) -> bool:
         """One life of a worker; whether it was killed, at a point or after `seconds`."""
-        life = Life(
-            self.conninfo,
-            self.sandbox.url,
-            self.campaign.tenant_id,
-            SECRET,
-            kill,
-            BATCH_MAX,
-            BATCHES_IN_FLIGHT,
-        )
-        process = FORK.Process(target=main, args=(life,))
+        process = FORK.Process(target=main, args=(self._life(kill),))
         process.start()
         try:
             await _ended(process.sentinel, seconds)
@@ -113,6 +104,40 @@ class World:
         process.close()
         assert code in (0, -signal.SIGKILL), f"a worker failed: {code}"
         return code != 0
+
+    def _life(self, kill: Kill | None) -> Life:
+        return Life(
+            self.conninfo,
+            self.sandbox.url,
+            self.campaign.tenant_id,
+            SECRET,
+            kill,
+            BATCH_MAX,
+            BATCHES_IN_FLIGHT,
+        )
+
+    @asynccontextmanager
+    async def frozen(self, point: str) -> AsyncIterator[None]:
+        """A life that stands still at a point, and goes on after the block, to whatever end."""
+        ours, theirs = FORK.Pipe(duplex=False)
+        kill = Kill(point, signal=signal.SIGSTOP)
+        process = FORK.Process(target=main, args=(self._life(kill), theirs))
+        process.start()
+        assert process.pid is not None
+        try:
+            await _ended(ours.fileno(), None)
+            assert ours.poll(), "the point was never reached"
+            self.lost |= set(await run(self.db, ARMED))
+            yield
+            os.kill(process.pid, signal.SIGCONT)
+            await _ended(process.sentinel, None)
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
+            theirs.close()
+        assert process.exitcode in (0, 1), "it goes on, and may find its sessions ended"
+        process.close()
 
     async def note_kill(self) -> None:
         """Remember what is in flight, when the server has noticed that the worker is gone."""
