@@ -26,7 +26,7 @@ from tests.support.factories import run
 from tests.support.people import ACTOR
 from tests.support.sending import SECRET
 
-SECONDS = 4.0
+SECONDS = 3.0
 CONTACTS = 30
 
 # Beside the product's own transactions, so without waiting for any row of theirs.

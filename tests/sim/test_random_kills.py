@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import LiteralString
 
 import pytest
 
@@ -11,6 +12,7 @@ from outreach.db import Database
 from tests.sim.child import POINTS, Kill
 from tests.sim.judge import Ends, violations
 from tests.sim.world import BATCH_MAX, BATCHES_IN_FLIGHT, World, seed_of_run, trials, world
+from tests.support.factories import run
 
 # A life of this world takes about so long, most of it connecting.
 LIFE_SECONDS = 0.5
@@ -18,6 +20,8 @@ LATENCY_MS = 60
 # What the first mails come by; timers are not due yet.
 AT_FIRST = [point for point in POINTS if not point.startswith(("timers", "rescue"))]
 IN_FLIGHT_MAX = BATCH_MAX * BATCHES_IN_FLIGHT
+
+UNKNOWN: LiteralString = "select count(*) from outbound_messages where state = 'unknown'"
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +62,8 @@ async def test_killed_at_any_moment(
         await rounds(here, chance, trials(6))
         later = [Kill(chance.choice(sorted(POINTS)), chance.randint(1, 2)) for _ in range(3)]
         await here.play(later)
-        print(f"kills {here.kills}, in flight {len(here.lost)}")
+        ((unknown,),) = await run(db, UNKNOWN)
+        print(f"kills {here.kills}, in flight {len(here.lost)}, unknown {unknown}")
         assert here.kills > 0
         assert len(here.lost) <= here.kills * IN_FLIGHT_MAX
         found = await violations(db, here.sandbox, lost=here.lost, expected=undisturbed)

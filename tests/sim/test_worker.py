@@ -205,7 +205,7 @@ async def test_a_killed_worker_and_the_next_lose_nothing(
     db: Database, conninfo: str, undisturbed: Ends
 ) -> None:
     async with world(db, conninfo, latency_ms=60) as here:
-        for messages in (1, *range(5, 5 + 5 * trials(2), 5)):
+        for messages in (1, *range(5, 5 + 5 * trials(1), 5)):
             with worker_process(OUTREACH, conninfo, **variables(here)) as worker:
                 await eventually(partial(_has_done, here, messages))
                 worker.process.kill()
@@ -226,7 +226,7 @@ async def test_sessions_that_the_server_ends_lose_nothing(
     chance = random.Random(seed)
     async with world(db, conninfo, latency_ms=60) as here:
         await story(
-            here, partial(end_sessions, chance=chance), [1, *range(5, 5 + 5 * trials(3), 5)]
+            here, partial(end_sessions, chance=chance), [1, *range(5, 5 + 5 * trials(2), 5)]
         )
         print(f"sessions ended {here.kills}")
         assert here.kills > 0

@@ -76,7 +76,10 @@ def seed_of_run() -> int:
 
 
 def trials(short: int) -> int:
-    """How many trials: the short form, or as many times that as OUTREACH_SIM_TRIALS says."""
+    """How many trials: the short form, or as many times that as OUTREACH_SIM_TRIALS says.
+
+    The longer form needs pytest's `--timeout=0`.
+    """
     return short * int(os.environ.get("OUTREACH_SIM_TRIALS") or 1)
 
 
