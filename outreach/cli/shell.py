@@ -75,6 +75,9 @@ def failures_as_exits() -> Iterator[None]:
         if not is_connection_lost(error):
             raise
         fail(f"The database is unavailable: {_one_line(error)}", UNAVAILABLE)
+    except UnicodeEncodeError as error:
+        # The shell hands over bytes that are no UTF-8 as half a surrogate pair each.
+        fail(f"{error.object!a} is not text in UTF-8.", WRONG_USAGE)
     except BrokenPipeError:
         # Whoever read our output has seen enough; flushing at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,7 @@ import json
 from uuid import UUID
 
 from outreach.clock import transaction_now
+from outreach.core.address import normalize_address
 from outreach.core.errors import NotFound
 from outreach.core.states import SuppressionReason
 from outreach.db import Database, Role
@@ -33,10 +34,11 @@ async def unsubscribe(db: Database, tenant_id: UUID, message_id: UUID) -> None:
         address = await find_recipient(tx, tenant_id, message_id)
         if address is None:
             raise NotFound("message", message_id)
-        entry = SuppressionEntry(
-            value=address, reason=SuppressionReason.UNSUBSCRIBE, source=event_id, by="recipient"
-        )
-        await suppress(tx, tenant_id, [entry])
+        if normalize_address(address) is not None:  # an erased person's message has none any more
+            entry = SuppressionEntry(
+                value=address, reason=SuppressionReason.UNSUBSCRIBE, source=event_id, by="recipient"
+            )
+            await suppress(tx, tenant_id, [entry])
         now = await transaction_now(tx)
         event = {
             "event": "unsubscribe",

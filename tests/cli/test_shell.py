@@ -29,6 +29,7 @@ FAILURES = [
     (Unavailable("The database does not answer."), 3, "The database does not answer."),
     (psycopg.OperationalError("connection\nrefused"), 3, "connection refused"),
     (SchemaBehind("Run `outreach migrate`."), 4, "outreach migrate"),
+    (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), 2, r"'a\udcff'"),
     (KeyboardInterrupt(), 130, "Interrupted."),
 ]
 

@@ -135,6 +135,17 @@ async def test_it_works_when_the_contact_is_gone(
     assert (await position_of(db, message.enrollment))[0] == "stopped"
 
 
+async def test_it_works_when_the_address_is_erased(
+    db: Database, client: httpx2.AsyncClient, message: Message
+) -> None:
+    await run(db, "update outbound_messages set to_address = '' where id = %(m)s", m=message.id)
+    response = await client.post(path_of(message), data=ONE_CLICK)
+    assert response.status_code == 200
+    assert await suppressions(db) == []
+    await apply_events(db)
+    assert (await position_of(db, message.enrollment))[0] == "stopped"
+
+
 async def test_only_the_tenant_of_the_message_is_left(
     db: Database, client: httpx2.AsyncClient, message: Message
 ) -> None:
