@@ -2,7 +2,7 @@ drop function if exists learn_statistics();
 drop function if exists tenants_missing_values();
 drop function if exists attempts_armed();
 drop function if exists attempts_overdue(interval, integer);
-drop function if exists tenants_due(integer);
+drop function if exists tenants_due(integer, interval);
 drop view if exists send_decisions;
 drop table if exists incidents, send_holds, send_refusals, rate_limit_counters, send_rate_limits, send_attempts,
   outbound_messages, scheduled_actions;

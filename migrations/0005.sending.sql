@@ -303,14 +303,14 @@ create table incidents (
 select protect_tenant_table('incidents', 'select, update', 'select, insert, update');
 
 -- Tenants with something to send now, or a timer due: the sweep's question, over all tenants.
-create function tenants_due(rows_max integer) returns table (tenant_id uuid, has_send boolean, has_timer boolean)
+create function tenants_due(rows_max integer, ahead interval default '0') returns table (tenant_id uuid, has_send boolean, has_timer boolean)
 language sql stable security definer set search_path = public, pg_temp
 as $$
   select t.id, due.has_send, due.has_timer
   from tenants t
   cross join lateral (
     select
-      (t.parked_until is null or t.parked_until <= now()) and exists (
+      (t.parked_until is null or t.parked_until <= now() + ahead) and exists (
         select from scheduled_actions a
         where a.tenant_id = t.id and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
       ) as has_send,
@@ -354,9 +354,9 @@ as $$
     and exists (select from send_refusals r where r.tenant_id = t.id and r.reason = 'value_missing')
 $$;
 
-revoke all on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
+revoke all on function tenants_due(integer, interval), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
   from public;
-grant execute on function tenants_due(integer), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
+grant execute on function tenants_due(integer, interval), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
   to outreach_worker;
 
 -- Statistics for tables that have grown to twice what the planner knows, so that a first import is not

@@ -13,6 +13,7 @@ attempts are counted in the ledger; a task that fails is rested by the worker (`
 from __future__ import annotations
 
 from outreach.db import Database, Role
+from outreach.services.claim import PACED_LOOK_SECONDS
 from outreach.services.refuse import fail_stale_values
 from outreach.store import sweep, wakeups
 
@@ -34,7 +35,7 @@ async def sweep_once(db: Database) -> int:
 async def is_idle(db: Database) -> bool:
     """Whether nothing can be done before some moment comes or somebody acts."""
     async with db.transaction(Role.WORKER) as tx:
-        return await sweep.is_idle(tx)
+        return await sweep.is_idle(tx, paced_seconds=PACED_LOOK_SECONDS)
 
 
 async def delete_stalled_jobs(db: Database) -> int:

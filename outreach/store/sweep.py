@@ -31,9 +31,12 @@ async def list_due_work(tx: Tx) -> list[DueWork]:
     return await sql.fetch_all(tx, SQL["list_due_work"], DueWork, tenants_max=TENANTS_MAX)
 
 
-async def is_idle(tx: Tx) -> bool:
-    """Whether nothing could be done at this moment, and nobody waits for the provider."""
-    return bool(await sql.value(tx, SQL["is_idle"]))
+async def is_idle(tx: Tx, *, paced_seconds: float) -> bool:
+    """Whether nothing could be done at this moment, and nobody waits for the provider.
+
+    Who is parked for no longer than this waits for a place, which the provider's answer gives.
+    """
+    return bool(await sql.value(tx, SQL["is_idle"], paced_seconds=paced_seconds))
 
 
 async def delete_stalled_jobs(tx: Tx, *, silent_seconds: float, running_seconds: float) -> int:

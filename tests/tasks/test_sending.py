@@ -51,6 +51,16 @@ async def test_until_idle_does_not_wait_for_tokens(db: Database, conninfo: str) 
     assert await run(db, left) == [(13,)]
 
 
+async def test_until_idle_waits_for_places_among_requests(db: Database, conninfo: str) -> None:
+    await due_campaign(db, 20)
+    await run(db, "update send_rate_limits set concurrent_max = 3")
+    async with SandboxServer() as sandbox:
+        settings = settings_for(conninfo, sendgrid_base_url=sandbox.url)
+        async with running_worker(settings, until_idle=True) as worker:
+            await asyncio.wait_for(asyncio.shield(worker), 30)
+        assert len(sandbox.accepted) == 20
+
+
 async def test_emptied_job_tables_lose_no_mail(db: Database, conninfo: str) -> None:
     await due_campaign(db, 600)
     async with SandboxServer(SandboxSettings(latency_ms=20)) as sandbox:

@@ -10,6 +10,7 @@ import pytest
 
 from outreach.db import Database, Role
 from outreach.services import sweep
+from outreach.services.claim import PACED_LOOK_SECONDS
 from outreach.store.sweep import list_due_work
 from tests.support.factories import enroll, make_campaign, make_message, make_tenant, run
 from tests.support.sending import due_campaign
@@ -83,8 +84,18 @@ async def test_a_parked_tenant_is_left_alone_until_its_moment(db: Database) -> N
     await due_campaign(db, 1)
     await run(db, "update tenants set parked_until = now() + interval '1 minute'")
     assert await due(db) == set()
+    assert await sweep.is_idle(db)
     await run(db, "update tenants set parked_until = now() - interval '1 second'")
     assert len(await due(db)) == 1
+
+
+async def test_a_tenant_that_waits_for_a_place_is_not_idle(db: Database) -> None:
+    await due_campaign(db, 1)
+    moment = "clock_timestamp() + make_interval(secs => %(seconds)s::float)"
+    query: LiteralString = f"update tenants set parked_until = {moment}"
+    await run(db, query, seconds=PACED_LOOK_SECONDS)
+    assert await due(db) == set()
+    assert not await sweep.is_idle(db)
 
 
 @pytest.mark.parametrize(
