@@ -197,14 +197,14 @@ class World:
 async def world(
     db: Database, conninfo: str, *, count: int = CONTACTS, latency_ms: int = 20
 ) -> AsyncIterator[World]:
-    """A campaign with `count` mails due; two addresses are suppressed, three meet refusals."""
+    """A campaign with `count` mails due; two addresses are suppressed, six meet refusals."""
     settings = SandboxSettings(
         seed=7, latency_ms=latency_ms, time_scale=0.01, rates=RATES, batch_seconds=0.02
     )
     async with SandboxServer(settings) as sandbox:
+        refused = (f"p{number}-@cust.example" for number in (5, 17, 23, 29, 35))
         sandbox.order(
-            FaultOrder(status=400, address="p5-@cust.example", times=None),
-            FaultOrder(status=400, address="p17-@cust.example", times=None),
+            *(FaultOrder(status=400, address=address, times=None) for address in refused),
             FaultOrder(status=429, reset_seconds=30, address="p8-@cust.example"),
         )
         async with webhook(conninfo, sandbox):
