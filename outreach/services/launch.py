@@ -192,13 +192,14 @@ async def _refuse_unready(tx: Tx, tenant_id: UUID, campaign: LockedCampaign) -> 
             raise Refused(
                 "sender_unverified",
                 f"The sender {sender.email} is not verified yet."
-                f" Verify it with `outreach senders verify --email {sender.email}`.",
+                f" Verify it with `outreach senders verify --tenant SLUG --email {sender.email}`.",
                 subject=sender.email,
             )
     if campaign.postal_address is None:
         raise Refused(
             "postal_address_missing",
             "The tenant has no postal address, which every mail must state."
-            " Set it with `outreach tenants create --postal-address`.",
+            " Set it with"
+            " `outreach tenants create --slug SLUG --name NAME --postal-address ADDRESS`.",
             subject=campaign.name,
         )

@@ -11,6 +11,7 @@ from outreach.core.errors import Invalid, Problem
 from outreach.db import Database, Role, set_actor
 from outreach.services import audit
 from outreach.services.control import hold_if_installation_paused
+from outreach.sql import Tx
 from outreach.store import tenants as store
 from outreach.store.tenants import Tenant
 
@@ -52,7 +53,10 @@ async def find_tenant_id(db: Database, slug: str) -> UUID | None:
 
 
 async def create(db: Database, new: NewTenant, *, actor: str) -> Tenant:
-    """The tenant of this slug, made now if there was none; one that exists is left as it is."""
+    """The tenant of this slug, made now if there was none.
+
+    One that exists is left as it is, but gets the postal address that it lacks.
+    """
     if problems := new.problems():
         raise Invalid(problems)
     async with db.transaction(Role.OPERATOR) as tx:
@@ -68,9 +72,17 @@ async def create(db: Database, new: NewTenant, *, actor: str) -> Tenant:
             await set_actor(tx, Role.APP, tenant_id)
             await hold_if_installation_paused(tx, tenant_id)
             await set_actor(tx, Role.OPERATOR)
+        elif new.postal_address is not None:
+            await _fill_in_address(tx, new.slug, new.postal_address, actor=actor)
         tenant = await store.find_tenant(tx, new.slug)
         assert tenant is not None, "it was there or was made"
         return tenant
+
+
+async def _fill_in_address(tx: Tx, slug: str, address: str, *, actor: str) -> None:
+    filled = await store.set_postal_address_if_missing(tx, slug, address)
+    if filled is not None:
+        await audit.record(tx, filled, actor=actor, act="postal_address_set", subject=slug)
 
 
 async def list_page(db: Database, *, after: str = "", rows_max: int = 200) -> list[Tenant]:

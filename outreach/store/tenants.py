@@ -59,6 +59,13 @@ async def insert_tenant(
     return made
 
 
+async def set_postal_address_if_missing(tx: Tx, slug: str, postal_address: str) -> UUID | None:
+    """The id of the tenant that had none until now."""
+    query = SQL["set_postal_address_if_missing"]
+    filled: UUID | None = await sql.value(tx, query, slug=slug, postal_address=postal_address)
+    return filled
+
+
 async def find_tenant(tx: Tx, slug: str) -> Tenant | None:
     """The tenant of a slug, whole."""
     return await sql.find(tx, SQL["find_tenant"], Tenant, slug=slug)

@@ -11,6 +11,13 @@ values (%(slug)s::text, %(name)s::text, %(timezone)s::text, %(postal_address)s::
 on conflict (slug) do nothing
 returning id
 
+-- name: set_postal_address_if_missing
+-- Fills in what a launch asks for; an address that is there stays. As the operator. No row: nothing was filled in.
+update tenants
+set postal_address = %(postal_address)s::text, updated_at = now()
+where slug = %(slug)s::text and postal_address is null
+returning id
+
 -- name: find_tenant
 -- One tenant by its slug. As the operator.
 select id, slug, name, state::text, timezone, postal_address, paused_at, paused_by, pause_reason, created_at

@@ -47,6 +47,14 @@ def test_tenants_are_made_once_listed_paused_and_resumed(acme: str) -> None:
     assert "$.slug" in refusal("tenants", "create", "--slug", "A!", "--name", "A", code=2)
 
 
+def test_a_tenant_gets_the_postal_address_that_it_lacks_and_keeps_the_one_it_has() -> None:
+    create = ("tenants", "create", "--slug", "acme", "--name", "Acme")
+    assert answer(*create)["postal_address"] is None
+    assert answer(*create, "--postal-address", ADDRESS)["postal_address"] == ADDRESS
+    assert answer(*create, "--postal-address", "2 Side St")["postal_address"] == ADDRESS
+    assert answer(*create)["postal_address"] == ADDRESS
+
+
 def test_the_installation_is_paused_and_resumed(acme: str) -> None:
     assert answer("pause", "--reason", "quota") == {"state": "paused"}
     assert answer("resume") == {"state": "active"}
