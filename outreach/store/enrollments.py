@@ -14,7 +14,7 @@ from outreach.sql import Tx
 
 SQL = sql.load(__file__)
 
-HISTORY_EVENTS_MAX = 500
+HISTORY_EVENTS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,21 +43,25 @@ left join lateral (
 where e.tenant_id = %(tenant_id)s::uuid and e.id = any(%(ids)s::uuid[])
 
 -- name: list_history
--- What is known to have happened to each message, oldest first and bounded for each: repeats of an
--- open or a click beyond the bound change nothing. Timers' own records are left out.
+-- What is known to have happened to each message, oldest first: of each kind the first ones and the last.
+-- Repeats between change nothing, and a thousand opens must not hide a click. Timers' own records are
+-- left out.
 -- An event precedes its message's row by clock skew at most, which spares older partitions.
 select h.message_id, h.provider_event_id, h.event_type, h.event_at, h.is_machine, h.reason
 from unnest(%(message_ids)s::uuid[]) as wanted (id)
 join outbound_messages m on m.tenant_id = %(tenant_id)s::uuid and m.id = wanted.id
 cross join lateral (
-  select e.outbound_message_id as message_id, e.provider_event_id, e.event_type, e.event_at, e.is_machine, e.reason
+  select e.outbound_message_id as message_id, e.provider_event_id, e.event_type, e.event_at, e.is_machine, e.reason,
+    row_number() over (of_kind order by e.event_at, e.provider_event_id) as place,
+    count(*) over of_kind as total
   from message_events e
   where e.tenant_id = m.tenant_id and e.outbound_message_id = m.id
     and e.event_at >= m.created_at - interval '1 day'
     and e.event_type not in ('processed', 'deferred', 'group_resubscribed', 'no_open', 'no_click', 'no_reply')
-  order by e.event_at, e.provider_event_id
-  limit %(events_max)s::int
+  window of_kind as (partition by e.event_type, e.is_machine)
 ) h
+where h.place <= %(events_max)s::int or h.place = h.total
+order by h.message_id, h.event_at, h.provider_event_id
 
 -- name: move_enrollments
 -- Writes positions, states and ends. An enrollment that has ended does not move.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,17 +13,21 @@ from outreach.core.plan import Trigger
 from outreach.core.states import ActionState, EnrollmentState
 from outreach.core.transitions import Event, on_events, on_timer
 from outreach.db import Database, Role
+from outreach.services.apply_events import apply_events
 from outreach.services.standing import histories, lock_standings, write_advances
 from tests.support.factories import (
     Enrollment,
     enroll,
+    event,
     make_campaign,
     make_message,
     make_sent,
     position_of,
+    receive,
     run,
 )
 from tests.support.statements import counted_statements
+from tests.support.stories import sent
 
 
 async def stop_all(db: Database, enrollments: list[Enrollment]) -> None:
@@ -215,3 +219,17 @@ async def test_a_history_speaks_the_plans_words(db: Database) -> None:
         ("a", Trigger.BOUNCED),
         ("b", Trigger.UNSUBSCRIBED),
     ]
+
+
+async def test_a_thousand_opens_hide_no_click(db: Database) -> None:
+    message = await sent(db)
+    at = datetime.now(UTC) - timedelta(minutes=40)
+    opens = [event(message, "open", at=at + timedelta(seconds=n)) for n in range(1_000)]
+    click = event(message, "click", id="click", at=at + timedelta(minutes=20))
+    await receive(db, *opens, click)
+    await apply_events(db)
+    async with db.transaction(Role.WORKER, message.tenant_id) as tx:
+        found = (await histories(tx, message.tenant_id, [message.id]))[message.id]
+    assert [e.id for e in found][-1] == "click"
+    assert found[-2].at == (at + timedelta(seconds=999)).replace(microsecond=0)
+    assert len(found) < 100
