@@ -56,7 +56,7 @@ class Stray:
 
 @dataclass(slots=True)
 class Unpacked:
-    """The events of some bodies, each in one of these places, each id once."""
+    """The events of some bodies, each in one of these places, and once for each tenant."""
 
     by_tenant: dict[UUID, list[OwnedEvent]] = field(default_factory=lambda: defaultdict(list))
     strays: dict[Key, Stray] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Element:
 async def unpack(tx: Tx, elements: Iterable[Element]) -> Unpacked:
     """Read and place each; two statements for all, whoever they belong to."""
     unpacked = Unpacked()
-    events: dict[Key, tuple[ProviderEvent, Element]] = {}
+    events: list[tuple[ProviderEvent, Element]] = []
 
     def stray(event_id: str, reason: str, payload: object, element: Element) -> None:
         key = element.provider, event_id
@@ -91,20 +91,22 @@ async def unpack(tx: Tx, elements: Iterable[Element]) -> Unpacked:
             case ProviderEvent():
                 # Nothing happens after we hear of it; a wrong clock must not keep a plan waiting.
                 event = replace(read, at=min(read.at, element.received_at))
-                events.setdefault((element.provider, read.id), (event, element))
+                events.append((event, element))
             case AccountEvent():
                 unpacked.account.setdefault((element.provider, read.id), read)
                 stray(read.id, "account_event", read.payload, element)
             case BadEvent():
                 stray(read.id, read.reason, read.payload, element)
-    placed = list(events.values())
-    verdicts = await _place(tx, [event for event, _ in placed])
-    for (event, element), verdict in zip(placed, verdicts, strict=True):
-        if isinstance(verdict, Owner):
-            owned = OwnedEvent(element.provider, event, verdict.message_id, verdict.enrollment_id)
-            unpacked.by_tenant[verdict.tenant_id].append(owned)
-        else:
+    verdicts = await _place(tx, [event for event, _ in events])
+    seen: set[tuple[UUID, Key]] = set()  # an id is a tenant's own: in one body as in two
+    for (event, element), verdict in zip(events, verdicts, strict=True):
+        if not isinstance(verdict, Owner):
             stray(event.id, verdict, event.payload, element)
+            continue
+        owned = OwnedEvent(element.provider, event, verdict.message_id, verdict.enrollment_id)
+        if (verdict.tenant_id, owned.key) not in seen:
+            seen.add((verdict.tenant_id, owned.key))
+            unpacked.by_tenant[verdict.tenant_id].append(owned)
     return unpacked
 
 

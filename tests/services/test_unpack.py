@@ -33,6 +33,14 @@ async def test_a_body_of_many_tenants_lands_each_event_with_its_own(db: Database
         assert await position_of(db, message.enrollment) == ("active", "wait_click", None)
 
 
+async def test_an_id_that_two_tenants_share_is_an_event_of_each(db: Database) -> None:
+    one, two = await sent(db), await sent(db)
+    await receive(db, event(one, "open", id="same"), event(two, "open", id="same"))
+    await receive(db, event(two, "open", id="same"))
+    await apply_events(db)
+    assert await stored(db, one) == await stored(db, two) == [("opened", False)]
+
+
 async def test_tenant_and_message_that_disagree_are_applied_to_nobody(db: Database) -> None:
     message, other = await sent(db), await sent(db)
     lie = event(message, "unsubscribe", id="lie", outreach_tenant=str(other.tenant_id))
