@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -57,7 +58,8 @@ def decoded(source: BinaryIO) -> Iterator[io.TextIOWrapper]:
     try:
         yield text
     finally:
-        text.detach()
+        if not source.closed:  # else whoever owns it was faster, and there is nothing to keep open
+            text.detach()
 
 
 def is_utf8(line: str) -> bool:
@@ -82,17 +84,62 @@ def _read_csv(text: io.TextIOWrapper, mapping: Mapping[str, str]) -> Iterator[Pa
     except csv.Error as error:
         raise Invalid.at("$.header", f"The header cannot be read: {error}.") from None
     columns = columns_of(names, mapping)
-    rows = csv.reader(lines, delimiter=delimiter)
+    for cells in rows_of(lines, delimiter):
+        if isinstance(cells, RowProblem):
+            yield [cells]
+        elif cells == ["\x00"]:
+            yield [_TOO_LONG_PROBLEM]
+        else:
+            yield line_of_cells(columns, cells)
+
+
+def rows_of(lines: Iterator[str], delimiter: str) -> Iterator[list[str] | RowProblem]:
+    """The cells of each row. A quote that nothing closes costs its own line and no other."""
+    source = _Lines(lines)
+    rows = csv.reader(source, delimiter=delimiter)
     while True:
+        source.taken.clear()
         try:
-            for cells in rows:
-                if cells == ["\x00"]:
-                    yield [_TOO_LONG_PROBLEM]
-                elif cells:
-                    yield line_of_cells(columns, cells)
-            return
+            cells = next(rows, None)
         except csv.Error as error:
-            yield [RowProblem("", f"cannot be read: {error}", "")]
+            yield RowProblem("", f"cannot be read: {error}", "")
+        else:
+            if cells is None:
+                return
+            if not source.has_ended:
+                if cells:
+                    yield cells
+                continue
+            opening = source.taken[0].strip()[:VALUE_SHOWN_MAX]
+            yield RowProblem("", "opens a quote that nothing closes", opening)
+        source.give_back()
+        rows = csv.reader(source, delimiter=delimiter)
+
+
+class _Lines:
+    """Lines that can be given again: all but the first of those that a row took."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.taken: list[str] = []
+        self.has_ended = False  # in the middle of a row
+        self._lines = lines
+        self._again: deque[str] = deque()
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines, None)
+        if line is None:
+            self.has_ended = bool(self.taken)
+            raise StopIteration
+        self.taken.append(line)
+        return line
+
+    def give_back(self) -> None:
+        """Let what followed the first line of the row be read once more."""
+        self._again.extendleft(reversed(self.taken[1:]))
+        self.has_ended = False
 
 
 def _read_ndjson(text: io.TextIOWrapper, mapping: Mapping[str, str]) -> Iterator[Parsed]:

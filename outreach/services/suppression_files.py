@@ -20,7 +20,7 @@ from outreach.core.errors import Invalid
 from outreach.core.states import SuppressionReason
 from outreach.db import Database, Role
 from outreach.services import audit
-from outreach.services.contact_files import decoded, is_utf8, lines_of
+from outreach.services.contact_files import decoded, is_utf8, lines_of, rows_of
 from outreach.services.suppress import SuppressionEntry, pages_in_force, suppress
 
 BATCH_ROWS = 5_000
@@ -119,16 +119,11 @@ def _entries(
         if column is None:
             names = [column := "value"]
             lines = chain([first], lines)
-        rows = csv.reader(lines, delimiter=delimiter)
-        while True:
-            try:
-                for cells in rows:
-                    if cells:
-                        row = dict(zip(names, cells, strict=False))
-                        yield _entry(row, column, reason, actor)
-                return
-            except csv.Error as error:
-                yield RowProblem("", f"cannot be read: {error}", "")
+        for cells in rows_of(lines, delimiter):
+            if isinstance(cells, RowProblem):
+                yield cells
+            else:
+                yield _entry(dict(zip(names, cells, strict=False)), column, reason, actor)
 
 
 def _entry(

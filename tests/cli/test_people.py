@@ -125,6 +125,12 @@ def test_limits_that_mean_nothing_are_refused(acme: str, words: tuple[str, ...])
     assert refusal("limits", "set", *words, code=2)
 
 
+def test_a_quote_that_nothing_closes_loses_no_suppression(acme: str) -> None:
+    plain = 'value,note\na@x.com,"said so\nb@x.com,\nc@x.com,\n'
+    got = answer("suppressions", "import", "-", "--tenant", acme, input=plain)
+    assert got == {"rows": 3, "added": 2, "rejected": 1}
+
+
 def test_suppressions_come_go_and_travel(acme: str, tmp_path: Path) -> None:
     of = ("--tenant", acme)
     ann = ("--value", "Ann@x.com", "--reason", "unsubscribe")

@@ -183,6 +183,17 @@ async def test_endless_lines_and_open_quotes_are_one_bad_row_each(db: Database) 
     assert counts(report) == {"rows": 5, "created": 3, "rejected": 2}
 
 
+@pytest.mark.parametrize("rest", [3, 40_000])
+async def test_a_quote_that_nothing_closes_costs_its_own_row(db: Database, rest: int) -> None:
+    tenant_id = await new_tenant(db)
+    errors = io.StringIO()
+    text = 'email,first_name\na@x.com,"Ann"\nb@x.com,"Bo\n'
+    text += "".join(f"c{number}@x.com,Cy\n" for number in range(rest))
+    report = await load(db, tenant_id, text, errors=errors)
+    assert counts(report) == {"rows": rest + 2, "created": rest + 1, "rejected": 1}
+    assert errors.getvalue().splitlines()[1].startswith("2,,")
+
+
 async def test_json_lines(db: Database) -> None:
     tenant_id = await new_tenant(db)
     rows: Iterable[object] = [
