@@ -71,6 +71,19 @@ class SchemaStatus:
         """Whether this code finds all it needs; the database may be ahead of it."""
         return not self.pending and not self.edited
 
+    @property
+    def problem(self) -> str:
+        """A sentence on why it is not current, and what helps."""
+        if self.edited:
+            return (
+                f"The database was migrated from other files than these: {', '.join(self.edited)}"
+                " differ. Run the version of Outreach that migrated it."
+            )
+        return (
+            f"The database's schema is behind: it lacks {', '.join(self.pending)}."
+            " Run `outreach migrate`."
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Marks:

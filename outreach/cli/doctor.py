@@ -124,9 +124,7 @@ def _look_at_database(settings: Settings, found: Findings) -> None:
             found.data["schema"] = {"head": schema.head, "is_current": schema.is_current}
             found.data["schema"] |= {"pending": schema.pending, "edited": schema.edited}
             if not schema.is_current:
-                behind = f"{len(schema.pending)} missing, {len(schema.edited)} differ."
-                sentence = f"The schema is behind: {behind} Run `outreach migrate`."
-                found.add(Check("schema", Verdict.FAIL, sentence), SCHEMA_BEHIND)
+                found.add(Check("schema", Verdict.FAIL, schema.problem), SCHEMA_BEHIND)
                 return
             found.add(Check("schema", Verdict.OK, f"The schema is at its head, {schema.head}."))
             _note(asyncio.run(_examined(settings, dsn)), settings, found)

@@ -50,11 +50,7 @@ def check_schema(conninfo: str) -> None:
 
     schema = status(conninfo)
     if not schema.is_current:
-        differs = f", {len(schema.edited)} differ" if schema.edited else ""
-        raise SchemaBehind(
-            f"The database's schema is behind: {len(schema.pending)} migrations are missing"
-            f"{differs}. Run `outreach migrate`."
-        )
+        raise SchemaBehind(schema.problem)
 
 
 @contextmanager

@@ -55,8 +55,7 @@ def _check(dsn: str, as_json: bool) -> None:
         emit(as_json, data, f"The schema is current: {schema.head}.")
         return
     emit(as_json, data, "")
-    named = ", ".join((*schema.pending, *schema.edited))
-    fail(f"The schema is behind: {named}. Run `outreach migrate`.", SCHEMA_BEHIND)
+    fail(schema.problem, SCHEMA_BEHIND)
 
 
 def _head(dsn: str) -> str | None:
