@@ -12,6 +12,8 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -75,6 +77,15 @@ class Settings(BaseSettings):
     local_database: str = Field(default="outreach", pattern=r"^[a-z][a-z0-9_]{0,62}$")
     # OUTREACH_LOG_LEVEL
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _readable(cls, url: SecretStr | None) -> SecretStr | None:
+        try:
+            conninfo_to_dict("" if url is None else url.get_secret_value())
+        except ProgrammingError:  # whose words may hold the password
+            raise ValueError("is not like postgresql://user@host/database") from None
+        return url
 
     @field_validator("sendgrid_webhook_public_keys", mode="before")
     @classmethod
