@@ -6,6 +6,8 @@ in a table of names; a family's module holds its `app` (or the one named here).
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -47,6 +49,11 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
+STANDARD_ERROR = 2
+# Each family would offer them, and none could keep what they promise: completion is the root's.
+COMPLETION_OPTIONS = ("install_completion", "show_completion")
+
+
 class _Commands(dict[str, Any]):
     """The families by name, each imported when its command is looked at."""
 
@@ -58,7 +65,10 @@ class _Commands(dict[str, Any]):
         if command is None:
             family = FAMILIES[name]
             module = import_module(f"outreach.cli.{family.module}")
-            command = typer.main.get_command(getattr(module, family.app))
+            family_app: typer.Typer = getattr(module, family.app)
+            family_app.rich_markup_mode = None  # as the root's: plain text, on paper and in pipes
+            command = typer.main.get_command(family_app)
+            command.params = [p for p in command.params if p.name not in COMPLETION_OPTIONS]
             command.name = name
             self[name] = command
         return command
@@ -100,8 +110,19 @@ def outreach() -> None:
     """AI-personalized, multi-tenant email campaigns out of one PostgreSQL database."""
 
 
+def _open_standard_streams() -> None:
+    """Let the streams that the caller closed lead nowhere, lest a connection get their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        pass
+    os.close(number)
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8")
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+
+
 def main() -> int:
     """The entry point of the `outreach` script and of `python -m outreach`; its exit code."""
+    _open_standard_streams()
     try:
         app(prog_name="outreach")
     except SystemExit as end:

@@ -24,6 +24,7 @@ import psycopg
 import typer
 
 from outreach import log
+from outreach.cli.files import output
 from outreach.cli.ground import SchemaBehind, ground
 from outreach.core.errors import Conflict, Invalid, NotFound, Problem, Refused, Unavailable
 from outreach.db import Database, is_connection_lost
@@ -79,9 +80,7 @@ def failures_as_exits() -> Iterator[None]:
         # The shell hands over bytes that are no UTF-8 as half a surrogate pair each.
         fail(f"{error.object!a} is not text in UTF-8.", WRONG_USAGE)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; flushing at exit must not complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
+        raise typer.Exit(0) from None  # whoever read our output has seen enough
     except KeyboardInterrupt:
         fail("Interrupted.", INTERRUPTED)
 
@@ -123,9 +122,9 @@ def emit(as_json: bool, data: object, human: str | Table | Callable[[], str | Ta
     else:
         shown = human() if callable(human) else human
         text = shown if isinstance(shown, str) else _drawn(shown)
-    if text:
-        print(text)
-    sys.stdout.flush()
+    with failures_as_exits(), output() as out:
+        if text:
+            print(text, file=out)
 
 
 def note(sentence: str) -> None:

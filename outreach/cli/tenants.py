@@ -27,7 +27,10 @@ def create_command(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a tenant; one that has the slug already only gets the postal address that it lacks."""
+    """Make a tenant, or fill in its postal address.
+
+    One that has the slug already is left as it is, but gets the postal address that it lacks.
+    """
     new = NewTenant(slug, name, timezone, postal_address)
     tenant = run(lambda db: tenants.create(db, new, actor=actor()))
     emit(as_json, _data(tenant), f"{tenant.slug} is {tenant.state}: {tenant.id}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -14,6 +16,7 @@ import typer
 from outreach.cli import shell
 from outreach.cli.ground import SchemaBehind, ground
 from outreach.core.errors import Conflict, Invalid, NotFound, Problem, Refused, Unavailable
+from tests.cli.commands import outreach
 
 REFUSED_PORT = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -97,6 +100,49 @@ def test_a_wrong_setting_is_named(
         pytest.fail("the settings are wrong")
     assert ended.value.exit_code == 2
     assert "OUTREACH_POOL_SIZE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:secret%@/x", "secret"])
+def test_an_address_of_no_database_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(typer.Exit) as ended, shell.failures_as_exits(), ground():
+        pytest.fail("there is no such address")
+    assert ended.value.exit_code == 2
+    said = capsys.readouterr().err
+    assert "DATABASE_URL" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("command", ["tenants", "migrate", "contacts import", "doctor"])
+def test_help_is_plain_and_offers_what_is_there(command: str) -> None:
+    shown = outreach(*command.split(), "--help")
+    assert shown.exit_code == 0
+    assert shown.stdout.startswith("Usage: ")
+    assert "completion" not in shown.stdout
+    assert shown.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        ("", 0, ""),
+        ("<&-", 2, ""),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("> /dev/full", 1, "Standard output cannot be written: No space left on device.\n"),
+        ("| true", 0, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(redirection: str, code: int, said: str) -> None:
+    command = f"{sys.executable} -m outreach plans validate - --json {redirection}"
+    plan = '{"version":"1.0","timezone":"UTC","start_node_id":"a","nodes":[{"id":"a",' + (
+        '"channel":"email","action":"send","subject":"s","body":"b"}]}'
+    )
+    words = ["bash", "-o", "pipefail", "-c", command]
+    done = subprocess.run(words, input=plan, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 def test_an_empty_database_is_refused_and_left_alone(
