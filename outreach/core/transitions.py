@@ -160,8 +160,7 @@ def _to_act_on(plan: Plan, events: Sequence[Event]) -> list[Event]:
 def _fire(walk: Walk, on: Trigger) -> None:
     due = matching.timers(walk.plan, walk.position, walk.zone).get(on)
     if due is None:  # the plan has changed under it
-        if not walk.timers_left():
-            walk.rest()
+        _rest_if_last(walk)
         return
     due = min(due, walk.now)
     event = matching.forbidding(walk.plan, walk.known, on, due)
@@ -172,7 +171,13 @@ def _fire(walk: Walk, on: Trigger) -> None:
     walk.steps.append(
         Step(here.node_id, here.node_id, here.visit, on, event.id, "timer_found_event", due)
     )
+    _rest_if_last(walk)
+
+
+def _rest_if_last(walk: Walk) -> None:
+    """Of several timers that come to nothing at one moment only the first sets the idle one."""
     if not walk.timers_left():
+        walk.is_at_rest = True
         walk.rest()
 
 

@@ -40,6 +40,7 @@ class Walk:
         self.sends: list[Send] = []
         self.timers: list[Timer] = []
         self.has_moved = False
+        self.is_at_rest = False  # what is still pending of its timers can do nothing any more
         # All that is known of the latest message; and what nobody has acted on yet.
         self._known = {event.id: event for event in known if event.is_latest}
         self._fresh = {event.id: event for event in fresh}
@@ -65,7 +66,7 @@ class Walk:
             steps=tuple(self.steps),
             sends=tuple(self.sends),
             timers=tuple(self.timers),
-            cancels_pending=self.has_moved or not self.is_going,
+            cancels_pending=self.has_moved or self.is_at_rest or not self.is_going,
         )
 
     # Moving

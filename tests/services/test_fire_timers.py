@@ -13,6 +13,7 @@ from outreach.services.apply_events import apply_events
 from outreach.services.fire_timers import fire_timers
 from outreach.services.standing import lock_standings
 from tests.support.factories import (
+    PLAN,
     Message,
     enroll,
     event,
@@ -23,6 +24,7 @@ from tests.support.factories import (
     run,
 )
 from tests.support.statements import counted_statements
+from tests.support.stories import sent
 
 NOW = datetime.now(UTC)
 DUE = timedelta(hours=73)  # the plan's no_open is at 72
@@ -115,6 +117,25 @@ async def test_an_event_in_time_forbids_the_timer(db: Database) -> None:
         e=message.enrollment.id,
     )
     assert ("timer_found_event",) in codes
+
+
+async def test_timers_that_come_to_nothing_together_leave_one_patience(db: Database) -> None:
+    intro = PLAN["nodes"][0] | {
+        "transitions": [
+            {"on": "no_open", "to": "bump", "after": "PT1H"},
+            {"on": "no_click", "to": "bump", "after": "PT1H"},
+            {"on": "bounced", "to": "stop"},
+        ]
+    }
+    plan = {**PLAN, "nodes": [intro, PLAN["nodes"][2]]}
+    message = await sent(db, plan, age=timedelta(hours=2))
+    await receive(db, event(message, "click", at=NOW - timedelta(minutes=90)))
+    await apply_events(db)
+    while await fire_timers(db, message.tenant_id):
+        pass
+    assert await position_of(db, message.enrollment) == ("active", "intro", None)
+    pending = [trigger for trigger, state, _ in await timers(db, message) if state == "pending"]
+    assert pending == ["idle"]
 
 
 async def test_a_machines_open_forbids_nothing(db: Database) -> None:
