@@ -50,10 +50,10 @@ def configure(*, level: str = "INFO", is_json: bool | None = None) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_to_standard_error,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -66,6 +66,19 @@ def configure(*, level: str = "INFO", is_json: bool | None = None) -> None:
     # These print payloads, headers or job arguments at lower levels.
     for name in ("python_http_client", "procrastinate", "aiohttp", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _to_standard_error(*_: Any) -> structlog.PrintLogger:
+    """A logger on the standard error of this moment: one that was replaced may be closed."""
+    return structlog.PrintLogger(sys.stderr)
+
+
+class _StandardError(logging.StreamHandler[Any]):
+    """The same for the libraries' records."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def get(name: str) -> Any:
