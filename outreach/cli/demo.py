@@ -32,7 +32,7 @@ from outreach.cli import local
 from outreach.cli.demo_report import Books, read_books, settle
 from outreach.cli.demo_screen import Screen
 from outreach.cli.ground import HOME, embedded_database
-from outreach.cli.shell import FAILED, JsonFlag, emit, failures_as_exits
+from outreach.cli.shell import FAILED, INTERRUPTED, JsonFlag, emit, failures_as_exits
 from outreach.core.errors import Refused
 from outreach.core.states import EnrollmentState, MessageState
 from outreach.db import Database
@@ -267,6 +267,8 @@ def _said(command: list[str]) -> str:
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         code = typer.main.get_command(root)(command, standalone_mode=False)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt  # the signal came while the command ran: it is meant for all of us
     if code:
         raise Refused("demo_failed", f"`outreach {' '.join(command)}` ended with {code}.")
     return output.getvalue()
