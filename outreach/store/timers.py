@@ -39,10 +39,17 @@ async def is_running(tx: Tx, tenant_id: UUID) -> bool:
     return await sql.value(tx, SQL["is_running"], tenant_id=tenant_id) is True
 
 
-async def list_due_timers(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[DueTimer]:
-    """The oldest that are due and not held."""
+async def list_due_timers(
+    tx: Tx, tenant_id: UUID, *, unheard_seconds: float, rows_max: int
+) -> list[DueTimer]:
+    """The oldest that are due and not held; none while a delivery waits for longer than this."""
     return await sql.fetch_all(
-        tx, SQL["list_due_timers"], DueTimer, tenant_id=tenant_id, rows_max=rows_max
+        tx,
+        SQL["list_due_timers"],
+        DueTimer,
+        tenant_id=tenant_id,
+        unheard_seconds=unheard_seconds,
+        rows_max=rows_max,
     )
 
 

@@ -8,11 +8,20 @@ cross join installation i
 where t.id = %(tenant_id)s::uuid
 
 -- name: list_due_timers
--- What is due, oldest first. Locks nothing: an enrollment is locked before its actions are.
+-- What is due, oldest first, and only where we have listened to all that came in before its moment or that has
+-- waited for long: a person may have acted in it. Locks nothing: an enrollment is locked before its actions are.
+with unheard as (
+  select min(received_at) as since from webhook_deliveries where state = 'received'
+)
 select a.id, a.enrollment_id
 from scheduled_actions a
+cross join unheard u
 where a.tenant_id = %(tenant_id)s::uuid
   and a.state = 'pending' and a.kind = 'timeout' and a.held_by is null and a.due_at <= now()
+  and (
+    u.since is null
+    or u.since > a.due_at and u.since > now() - make_interval(secs => %(unheard_seconds)s::double precision)
+  )
 order by a.due_at
 limit %(rows_max)s::int
 
