@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import IO
 
 import httpx2
@@ -124,10 +124,11 @@ def test_a_request_that_has_begun_is_ended_before_the_process(
         # The server asks for the body only once the endpoint reads it.
         assert b"100 Continue" in connection.recv(4096)
         served.process.send_signal(signal.SIGTERM)
-        # It listens no more, and still waits for us.
-        with pytest.raises(OSError, match="refused"):
+        # It listens no more, and still waits for us. One that came as it ceased may be reset.
+        with pytest.raises(ConnectionRefusedError):
             while True:
-                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+                with suppress(ConnectionResetError):
+                    socket.create_connection(("127.0.0.1", port), timeout=5).close()
         assert served.process.poll() is None
         connection.sendall(BODY)
         assert b" 200 " in connection.recv(4096).partition(b"\r\n")[0]
