@@ -38,6 +38,9 @@ from outreach.store.holds import No, Postponement, SetHold
 VALUE_LOOK_SECONDS = 3600.0
 PAUSE_LOOK_SECONDS = 5.0
 PACED_LOOK_SECONDS = 0.2
+# A body is applied within a tenth of a second. One that has waited for longer, as after a time
+# without a worker, may hold an unsubscribe, which our 2xx has promised to honour: sending waits.
+UNHEARD_SECONDS_MAX = 0.5
 # What the rescuer waits beyond the request's own deadline before it calls an attempt unknown.
 DEADLINE_SLACK_SECONDS = 3.0
 TRIES_MAX = 3
@@ -89,7 +92,7 @@ async def _claim(
 ) -> Claim:
     await dispatch.begin_claim(tx, tenant_id)
     start_by = monotonic() + START_SECONDS_MAX
-    budget = await dispatch.read_budget(tx, tenant_id)
+    budget = await dispatch.read_budget(tx, tenant_id, unheard_seconds=UNHEARD_SECONDS_MAX)
     if budget is None or await _is_barred(tx, tenant_id, budget):
         return Claim()
     total = await _total(tx, tenant_id, budget, size_max)
@@ -111,10 +114,14 @@ async def _claim(
 
 
 async def _is_barred(tx: Tx, tenant_id: UUID, budget: Budget) -> bool:
-    """Whether a pause or the provider stands before everything; the tenant is parked then."""
+    """Whether a pause, the provider or unapplied webhooks stand before all; parks the tenant."""
     later = budget.provider_later_until
     if later is not None and later > budget.granted_at:
         await holds.park_tenant(tx, tenant_id, later)
+        return True
+    if budget.is_behind:
+        look_at = budget.granted_at + timedelta(seconds=PACED_LOOK_SECONDS)
+        await holds.park_tenant(tx, tenant_id, look_at)
         return True
     paused = PauseState.PAUSED in (budget.tenant_state, budget.installation_state)
     if paused or budget.provider_paused_at is not None:

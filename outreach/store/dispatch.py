@@ -49,6 +49,7 @@ class Budget:
     installation_live: list[int]
     tenant_armed: int
     installation_armed: int
+    is_behind: bool  # webhooks wait unapplied, and one of them may be an unsubscribe
     is_held_by_limit: bool
 
 
@@ -120,9 +121,11 @@ async def begin_claim(tx: Tx, tenant_id: UUID) -> None:
     await tx.execute(SQL["begin_claim"], {"tenant_id": str(tenant_id)})
 
 
-async def read_budget(tx: Tx, tenant_id: UUID) -> Budget | None:
+async def read_budget(tx: Tx, tenant_id: UUID, *, unheard_seconds: float) -> Budget | None:
     """What bounds the batch, under the tenant's lock; None when there is no such tenant."""
-    return await sql.find(tx, SQL["read_budget"], Budget, tenant_id=tenant_id)
+    return await sql.find(
+        tx, SQL["read_budget"], Budget, tenant_id=tenant_id, unheard_seconds=unheard_seconds
+    )
 
 
 async def list_lanes(tx: Tx, tenant_id: UUID) -> list[Lane]:

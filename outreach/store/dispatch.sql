@@ -45,6 +45,10 @@ select
   ) end as tenant_armed,
   case when i.concurrent_max is null then 0 else attempts_armed() end as installation_armed,
   exists (
+    select from webhook_deliveries d
+    where d.state = 'received' and d.received_at < clock_timestamp() - make_interval(secs => %(unheard_seconds)s::float8)
+  ) as is_behind,
+  exists (
     select from send_holds h
     where h.tenant_id = t.id and h.scope in ('tenant', 'installation') and h.ended_at is null and h.reason like 'limit%%'
   ) as is_held_by_limit

@@ -6,18 +6,21 @@ import asyncio
 import json
 import socket
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
 from outreach.db import Database
 from outreach.dev.sandbox import Act, FaultOrder, When
 from outreach.providers.sendgrid import SendGrid
+from outreach.services.apply_events import apply_events
 from outreach.services.claim import claim_batch
 from outreach.services.send import rescue, send_due
-from tests.support.factories import make_campaign, run
+from tests.support.factories import Campaign, make_campaign, receive, run
 from tests.support.sending import (
     accepted_by_message,
     drain,
+    due_again,
     due_campaign,
     message_states,
     sending,
@@ -257,3 +260,46 @@ async def test_an_enrollment_that_ended_cannot_be_sent_to(db: Database) -> None:
     async with sending(db) as (context, sandbox):
         await drain(context, campaign.tenant_id)
         assert sandbox.accepted == []
+
+
+async def test_nothing_goes_out_before_webhooks_that_wait_are_applied(db: Database) -> None:
+    campaign = await due_campaign(db, 2)
+    ((message, attempt),) = await _first_of_two(db, campaign)
+    await receive(
+        db,
+        {
+            "event": "unsubscribe",
+            "timestamp": 1_700_000_000,
+            "sg_event_id": "leave",
+            "outreach_tenant": str(campaign.tenant_id),
+            "outreach_message_id": str(message),
+            "outreach_attempt": str(attempt),
+        },
+    )
+    await run(db, "update webhook_deliveries set received_at = now() - interval '3 seconds'")
+    # The same person is due once more.
+    await due_again(db)
+
+    async with sending(db) as (context, sandbox):
+        await drain(context, campaign.tenant_id)
+        assert sandbox.accepted == [], "the unsubscribe is stored and not applied"
+        while await apply_events(db):
+            pass
+        await run(db, "update tenants set parked_until = null")
+        await drain(context, campaign.tenant_id)
+
+        assert len(sandbox.accepted) == 1, "the other person's mail goes out, and no more"
+
+
+async def _first_of_two(db: Database, campaign: Campaign) -> list[tuple[UUID, int]]:
+    """Send one of two due mails; its message and attempt."""
+    await run(
+        db,
+        "update scheduled_actions set due_at = now() + interval '1 hour'"
+        " where id = (select max(id::text)::uuid from scheduled_actions)",
+    )
+    async with sending(db) as (context, _):
+        await drain(context, campaign.tenant_id)
+    await run(db, "update scheduled_actions set due_at = now() where state = 'pending'")
+    rows = await run(db, "select message_id, attempt from send_attempts")
+    return [(message, attempt) for message, attempt in rows]

@@ -165,7 +165,7 @@ async def test_a_budget_says_all_that_bounds_a_batch(db: Database) -> None:
     campaign = await make_campaign(db)
     async with db.connection() as tx, tx.transaction():
         await dispatch.begin_claim(tx, campaign.tenant_id)
-        budget = await dispatch.read_budget(tx, campaign.tenant_id)
+        budget = await dispatch.read_budget(tx, campaign.tenant_id, unheard_seconds=1.0)
         assert await value(tx, "select current_user::text") == "outreach_worker"
     assert budget is not None
     assert abs(budget.granted_at - datetime.now(UTC)) < timedelta(seconds=5)

@@ -107,6 +107,19 @@ async def lift_limits(db: Database, tenant_id: UUID) -> None:
     await run(db, "update installation set is_limit_off = true")
 
 
+async def due_again(db: Database) -> None:
+    """Whoever waits for a timer stands at the plan's next mail instead, and it is due."""
+    await run(
+        db,
+        "with next as (update scheduled_actions set kind = 'send', trigger = null, due_at = now(),"
+        "  node_id = 'bump' where kind = 'timeout' and state = 'pending'"
+        "  returning tenant_id, enrollment_id)"
+        " update enrollments e set current_node_id = 'bump', visits = e.visits || '{\"bump\": 1}',"
+        "  accepted_at = null"
+        " from next where e.tenant_id = next.tenant_id and e.id = next.enrollment_id",
+    )
+
+
 async def drain(context: SendContext, tenant_id: UUID, *, seconds: float = 30.0) -> None:
     """Send until nothing more can go now."""
     stop = asyncio.Event()

@@ -9,8 +9,8 @@ import pytest
 
 from outreach.db import Database
 from outreach.dev.sandbox import SandboxServer, SandboxSettings
-from tests.support.factories import run
-from tests.support.sending import accepted_by_message, due_campaign, message_states
+from tests.support.factories import enroll, event, make_campaign, make_sent, receive, run
+from tests.support.sending import accepted_by_message, due_again, due_campaign, message_states
 from tests.support.workers import (
     OUTREACH,
     as_owner,
@@ -37,6 +37,21 @@ async def test_until_idle_everything_due_is_sent_once(db: Database, conninfo: st
     assert await message_states(db) == {"sent": 450}
     per_tenant = "select count(distinct tenant_id) from outbound_messages"
     assert await run(db, per_tenant) == [(len(campaigns),)]
+
+
+async def test_a_worker_hears_what_came_in_before_it_sends(db: Database, conninfo: str) -> None:
+    campaign = await make_campaign(db)
+    leaves, stays = [await make_sent(db, await enroll(db, campaign)) for _ in range(2)]
+    await due_again(db)
+    for number in range(60):  # a queue of bodies before the one that matters
+        await receive(db, *(event(stays, "open", id=f"{number}-{n}") for n in range(50)))
+    await receive(db, event(leaves, "unsubscribe"))
+    await run(db, "update webhook_deliveries set received_at = now() - interval '1 second'")
+    async with SandboxServer() as sandbox:
+        settings = settings_for(conninfo, sendgrid_base_url=sandbox.url)
+        async with running_worker(settings, until_idle=True) as worker:
+            await asyncio.wait_for(asyncio.shield(worker), 30)
+        assert [one.to for one in sandbox.accepted] == [(stays.enrollment.email,)]
 
 
 async def test_until_idle_does_not_wait_for_tokens(db: Database, conninfo: str) -> None:
