@@ -53,6 +53,7 @@ class NotSent:
     """It never left whole: no connection, an unfinished request, or not begun in time."""
 
     detail: str
+    is_unreachable: bool = False  # nobody listens there: the next one would fare no better
 
 
 @dataclass(frozen=True, slots=True)

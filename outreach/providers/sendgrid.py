@@ -112,7 +112,7 @@ class SendGrid:
         except aiohttp.ConnectionTimeoutError:
             return NotSent("no connection in time")
         except aiohttp.ClientConnectorError as error:
-            return NotSent(f"no connection: {type(error).__name__}")
+            return NotSent(f"no connection: {type(error).__name__}", is_unreachable=True)
         except TimeoutError:
             return Unknown("no answer in time")
         except aiohttp.ClientError as error:

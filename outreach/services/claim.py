@@ -54,6 +54,7 @@ class Claim:
     refused: list[tuple[DueSend, Refuse]] = field(default_factory=list)
     start_by: float = 0.0  # of time.monotonic(): what has not begun by then is not sent
     seen: int = 0  # actions read; 0: there is nothing to do now
+    is_probe: bool = False  # one mail that shows whether the provider, told to wait, answers again
 
 
 class _InstallationFull(Exception):
@@ -95,7 +96,8 @@ async def _claim(
     budget = await dispatch.read_budget(tx, tenant_id, unheard_seconds=UNHEARD_SECONDS_MAX)
     if budget is None or await _is_barred(tx, tenant_id, budget):
         return Claim()
-    total = await _total(tx, tenant_id, budget, size_max)
+    is_probe = budget.provider_later_until is not None
+    total = await _total(tx, tenant_id, budget, 1 if is_probe else size_max)
     if total < 1:
         return Claim()
     lanes = await dispatch.list_lanes(tx, tenant_id)
@@ -110,13 +112,16 @@ async def _claim(
     batch = await _decide(tx, tenant_id, due, budget, terms)
     by_id = {lane.sender_id: lane for lane in lanes}
     await _grant(tx, tenant_id, batch, by_id, budget, deadline_seconds)
-    return Claim([c.mail for c in batch.granted], batch.refused, start_by, len(due))
+    mails = [c.mail for c in batch.granted]
+    return Claim(mails, batch.refused, start_by, len(due), is_probe)
 
 
 async def _is_barred(tx: Tx, tenant_id: UUID, budget: Budget) -> bool:
     """Whether a pause, the provider or unapplied webhooks stand before all; parks the tenant."""
     later = budget.provider_later_until
     if later is not None and later > budget.granted_at:
+        hold = SetHold("installation", tenant_id, "provider_later", later)
+        await holds.open_holds(tx, tenant_id, [hold])
         await holds.park_tenant(tx, tenant_id, later)
         return True
     if budget.is_behind:

@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from time import monotonic
 from uuid import UUID
 
 import psycopg
 
 from outreach import log
+from outreach.clock import transaction_now
 from outreach.config import Settings
 from outreach.core.errors import Invalid, Unavailable
 from outreach.core.mail import Mail
-from outreach.core.outcome import Outcome, Unknown
+from outreach.core.outcome import Accepted, NotSent, Outcome, Unknown
 from outreach.db import Database, Role, is_connection_lost
 from outreach.providers.protocol import MailProvider
 from outreach.services import tokens
@@ -35,6 +37,10 @@ RECORD_SECONDS = 0.25
 # How long outcomes that are known are kept in hand while the database is away.
 RECORD_PATIENCE_SECONDS = 20.0
 RESCUE_ROWS_MAX = 500
+# So many answers that say nothing, and none that does, are an outage.
+OUTAGE_ANSWERS_MIN = 3
+OUTAGE_SECONDS = 60.0
+UNREACHABLE_SECONDS = 5.0  # nothing left, so nothing is lost by looking again soon
 
 _log = log.get("send")
 
@@ -124,6 +130,7 @@ async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
         if done:
             results = [_result(tasks[task], task) for task in done]
             await record(context.db, tenant_id, results)
+            await _mind_provider(context.db, tenant_id, results, is_probe=claim.is_probe)
 
 
 def _result(mail: Mail, task: asyncio.Task[Outcome]) -> Result:
@@ -156,6 +163,32 @@ async def record(db: Database, tenant_id: UUID, results: Sequence[Result]) -> No
             pause_seconds = min(pause_seconds * 2, 2.0)
     if freed:
         await give_back(db, tenant_id, freed)
+
+
+async def _mind_provider(
+    db: Database, tenant_id: UUID, results: Sequence[Result], *, is_probe: bool
+) -> None:
+    """Break off when nothing gets through, and go on when a probe did.
+
+    Whatever is sent into an outage ends unknown and is never sent again by itself, so after a few
+    answers of that kind and no other nobody sends for a while; then one mail tries.
+    """
+    outcomes = [result.outcome for result in results]
+    if any(isinstance(outcome, Accepted) for outcome in outcomes):
+        if is_probe:
+            async with db.transaction(Role.WORKER, tenant_id) as tx:
+                await ledger.resume_provider(tx)
+        return
+    has_none = all(isinstance(o, NotSent) and o.is_unreachable for o in outcomes)
+    is_out = all(isinstance(outcome, Unknown) for outcome in outcomes)
+    if not has_none and not (is_out and (is_probe or len(outcomes) >= OUTAGE_ANSWERS_MIN)):
+        return
+    async with db.transaction(Role.WORKER, tenant_id) as tx:
+        seconds = UNREACHABLE_SECONDS if has_none else OUTAGE_SECONDS
+        await ledger.delay_provider(tx, await transaction_now(tx) + timedelta(seconds=seconds))
+        if not has_none:
+            await ledger.raise_incident(tx, tenant_id, "provider_outage", "sendgrid")
+    _log.warning("the provider does not answer", pause_seconds=seconds, requests=len(outcomes))
 
 
 async def give_back(db: Database, tenant_id: UUID, freed: Sequence[Freed]) -> None:

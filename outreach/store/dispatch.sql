@@ -50,7 +50,8 @@ select
   ) as is_behind,
   exists (
     select from send_holds h
-    where h.tenant_id = t.id and h.scope in ('tenant', 'installation') and h.ended_at is null and h.reason like 'limit%%'
+    where h.tenant_id = t.id and h.scope in ('tenant', 'installation') and h.ended_at is null
+      and (h.reason like 'limit%%' or h.reason = 'provider_later')
   ) as is_held_by_limit
 from tenants t
 cross join installation i

@@ -144,6 +144,11 @@ async def delay_provider(tx: Tx, until: datetime) -> None:
     await sql.execute(tx, SQL["delay_provider"], until=until)
 
 
+async def resume_provider(tx: Tx) -> None:
+    """The provider answers again."""
+    await sql.execute(tx, SQL["resume_provider"])
+
+
 async def pause_senders(tx: Tx, tenant_id: UUID, sender_ids: Sequence[UUID], reason: str) -> int:
     """Stop sending as these identities; how many were not stopped before."""
     return await sql.execute(

@@ -92,6 +92,12 @@ update installation
 set provider_later_until = %(until)s::timestamptz, updated_at = now()
 where provider_later_until is null or provider_later_until < %(until)s::timestamptz;
 
+-- name: resume_provider
+-- A request got through: what had been asked to wait goes on at full speed.
+update installation
+set provider_later_until = null, updated_at = now()
+where provider_later_until <= now();
+
 -- name: pause_senders
 -- The provider refuses these identities.
 update sender_identities

@@ -149,6 +149,10 @@ async def test_a_refused_connection_is_tried_again(db: Database) -> None:
         assert await message_states(db) == {"waiting_retry": 3}
         await run(db, "update scheduled_actions set due_at = now() where state = 'pending'")
         await drain(context, campaign.tenant_id)
+        assert sandbox.accepted == [], "nobody tries for some seconds"
+        await run(db, "update installation set provider_later_until = now()")
+        await run(db, "update tenants set parked_until = null")
+        await drain(context, campaign.tenant_id)
 
         assert await message_states(db) == {"sent": 3}
         rows = await run(
@@ -303,3 +307,34 @@ async def _first_of_two(db: Database, campaign: Campaign) -> list[tuple[UUID, in
     await run(db, "update scheduled_actions set due_at = now() where state = 'pending'")
     rows = await run(db, "select message_id, attempt from send_attempts")
     return [(message, attempt) for message, attempt in rows]
+
+
+async def test_an_outage_costs_few_mails_and_one_finds_its_end(db: Database) -> None:
+    campaign = await due_campaign(db, 60)
+
+    async with sending(db) as (context, sandbox):
+        context = smaller(context, 5, batches_in_flight=1)
+        sandbox.order(FaultOrder(status=503, times=None))
+        await drain(context, campaign.tenant_id)
+        assert await message_states(db) == {"unknown": 5}, "then nobody sends"
+        rows = await run(
+            db, "select distinct reason, until > now() from send_decisions where verdict = 'hold'"
+        )
+        assert rows == [("provider_later", True)]
+
+        await _let_the_wait_end(db)
+        await drain(context, campaign.tenant_id)
+        assert await message_states(db) == {"unknown": 6}, "one more tried"
+
+        sandbox.clear_faults()
+        await _let_the_wait_end(db)
+        await drain(context, campaign.tenant_id)
+        assert await message_states(db) == {"unknown": 6, "sent": 54}
+    assert await run(db, "select provider_later_until from installation") == [(None,)]
+    assert await run(db, "select code from incidents") == [("provider_outage",)]
+    assert await run(db, "select count(*) from send_decisions where verdict = 'hold'") == [(0,)]
+
+
+async def _let_the_wait_end(db: Database) -> None:
+    await run(db, "update installation set provider_later_until = now()")
+    await run(db, "update tenants set parked_until = null")
