@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import settings
 from psycopg import AsyncConnection
 
 from outreach.db import Database
 from outreach.sql import Tx
 from tests.support.database import Databases, running_databases
+
+# The same examples each time, so that a run says something about the change and not about its luck.
+# OUTREACH_EXAMPLES=random looks for new ones.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile(os.environ.get("OUTREACH_EXAMPLES", "steady"))
 
 
 @pytest.fixture(scope="session")

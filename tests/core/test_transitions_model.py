@@ -238,7 +238,7 @@ class Model:
             self.enter(to, now, on)
             self.undo = (before, due, on)
             if self.base() is not None:
-                self.listen(self.story, now, set())
+                self.listen(self.story, now, set(), seen=frozenset({to}))
             self.settle(now)
 
 
