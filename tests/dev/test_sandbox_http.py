@@ -273,6 +273,23 @@ async def test_each_act_strikes_at_each_moment(
     assert len(sandbox.accepted) == recorded + 1
 
 
+async def test_an_answer_may_drip_and_may_end_in_its_midst(
+    sandbox: SandboxServer, client: aiohttp.ClientSession
+) -> None:
+    sandbox.order(
+        FaultOrder(act=Act.DRIP, when=When.AFTER_ACCEPT, delay_ms=1),
+        FaultOrder(act=Act.CUT, when=When.AFTER_ACCEPT, bytes_max=20),
+    )
+    assert (await send(client))[0] == 202, "slow, and whole in the end"
+    with pytest.raises(aiohttp.ClientError):
+        await send(client)
+    sandbox.order(FaultOrder(act=Act.CUT, status=503, body="long" * 99, bytes_max=300))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await send(client)
+    assert len(sandbox.accepted) == 2
+    assert (await send(client))[0] == 202
+
+
 async def test_a_fault_strikes_only_the_address_it_names(
     sandbox: SandboxServer, client: aiohttp.ClientSession
 ) -> None:
@@ -326,6 +343,8 @@ async def test_a_slow_answer_comes_late_and_the_mail_is_recorded_at_once(
         b'{"delay_ms": 5}',
         b'{"act": "reset", "when": "before_read", "address": "a@b.example"}',
         b'{"act": "reset", "status": 500}',
+        b'{"act": "cut", "status": 500}',
+        b'{"act": "hang", "bytes_max": 5}',
         b'{"status": 500, "times": 0}',
     ],
 )

@@ -12,7 +12,9 @@ from typing import Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from outreach.dev.sandbox.wire import Answer, Drop, Garble, Hang, Reply
+from outreach.dev.sandbox.wire import Answer, Cut, Drip, Drop, Garble, Hang, Reply
+
+DRIP_SECONDS = 1.0
 
 
 class Act(StrEnum):
@@ -28,6 +30,13 @@ class Act(StrEnum):
     """The connection is reset (RST)."""
     GARBLE = "garble"
     """Bytes that are no HTTP."""
+    DRIP = "drip"
+    """An answer, a byte each `delay_ms` (a second if none is named)."""
+    CUT = "cut"
+    """An answer that ends after `bytes_max` bytes, and the connection with it (FIN)."""
+
+
+ANSWERS = frozenset({Act.ANSWER, Act.DRIP, Act.CUT})
 
 
 class When(StrEnum):
@@ -54,6 +63,7 @@ class FaultOrder(BaseModel):
     reset_seconds: int | None = None
     """Adds the three rate headers, with X-RateLimit-Reset so many seconds from the answer."""
     delay_ms: int = Field(default=0, ge=0)
+    bytes_max: int | None = Field(default=None, ge=1)
     times: int | None = Field(default=1, ge=1)
     """None: until deleted."""
     address: str | None = None
@@ -64,10 +74,13 @@ class FaultOrder(BaseModel):
     def _makes_sense(self) -> Self:
         if self.when is When.BEFORE_READ and self.address is not None:
             raise ValueError("before_read cannot know the address: leave one of them out")
-        if self.act is not Act.ANSWER and (self.status or self.body or self.headers):
+        is_answer = self.act in ANSWERS
+        if not is_answer and (self.status or self.body or self.headers):
             raise ValueError("status, headers and body belong to an answer")
-        if self.act is Act.ANSWER and self.when is not When.AFTER_ACCEPT and self.status is None:
+        if is_answer and self.when is not When.AFTER_ACCEPT and self.status is None:
             raise ValueError("an answer without a status needs after_accept")
+        if (self.act is Act.CUT) != (self.bytes_max is not None):
+            raise ValueError("bytes_max belongs to cut, which needs it")
         return self
 
     def fits(self, addresses: list[str]) -> bool:
@@ -89,12 +102,21 @@ class FaultOrder(BaseModel):
             case Act.GARBLE:
                 return Garble(b"\x15\x03\x01 this is no answer\r\n\r\n", delay)
             case Act.ANSWER:
-                if self.status is None:
-                    assert usual is not None, "an order without status wraps the usual answer"
-                    return Answer(usual.status, usual.body, usual.headers | self.headers, delay)
-                return self._answer(self.status, delay)
+                return self._answer(usual, delay)
+            case Act.DRIP:
+                pause = self.delay_ms / 1000 or DRIP_SECONDS
+                return Drip(self._answer(usual, 0.0), pause, delay)
+            case Act.CUT:
+                assert self.bytes_max is not None, "validation asks for it"
+                return Cut(self._answer(usual, 0.0), self.bytes_max, delay)
 
-    def _answer(self, status: int, delay: float) -> Answer:
+    def _answer(self, usual: Answer | None, delay: float) -> Answer:
+        if self.status is not None:
+            return self._made(self.status, delay)
+        assert usual is not None, "an order without status wraps the usual answer"
+        return Answer(usual.status, usual.body, usual.headers | self.headers, delay)
+
+    def _made(self, status: int, delay: float) -> Answer:
         kind, body = _body_for(status)
         headers = {"Content-Type": kind} | self.headers
         if self.reset_seconds is not None:

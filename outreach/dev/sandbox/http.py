@@ -16,10 +16,13 @@ from typing import Any, Protocol, assert_never, cast
 from outreach.dev.sandbox.wire import (
     Answer,
     BadRequest,
+    Cut,
+    Drip,
     Drop,
     Garble,
     Hang,
     Head,
+    Late,
     Reply,
     Request,
     answer_bytes,
@@ -187,7 +190,7 @@ class Connection(asyncio.Protocol):
             self._reply(self._application.too_large())
 
     def _hand_over(self, reply: Reply | Coroutine[Any, Any, Reply]) -> None:
-        if isinstance(reply, Answer | Hang | Drop | Garble):
+        if isinstance(reply, Late | Hang):
             self._reply(reply)
             return
         self._task = asyncio.get_running_loop().create_task(reply)
@@ -214,12 +217,12 @@ class Connection(asyncio.Protocol):
         else:
             self._write(reply)
 
-    def _reply_late(self, reply: Answer | Drop | Garble) -> None:
+    def _reply_late(self, reply: Late) -> None:
         self._timer = None
         self._write(reply)
         self._advance()
 
-    def _write(self, reply: Answer | Drop | Garble) -> None:
+    def _write(self, reply: Late) -> None:
         transport = self._transport
         if transport is None:
             return
@@ -227,10 +230,13 @@ class Connection(asyncio.Protocol):
             case Answer():
                 last = self._last or reply.close
                 transport.write(answer_bytes(reply, last))
-                if last:
-                    transport.close()
-                else:
-                    self._ready_again(transport)
+                self._end_answer(transport, last)
+            case Drip():
+                last = self._last or reply.answer.close
+                self._drip(answer_bytes(reply.answer, last), reply.seconds, last)
+            case Cut():
+                transport.write(answer_bytes(reply.answer, last=False)[: reply.bytes_max])
+                transport.close()
             case Garble():
                 transport.write(reply.data)
                 transport.close()
@@ -245,6 +251,26 @@ class Connection(asyncio.Protocol):
                 transport.close()
             case _:
                 assert_never(reply)
+
+    def _drip(self, data: bytes, seconds: float, last: bool) -> None:
+        """Send the first byte now, and the rest each so much later."""
+        self._timer = None
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(data[:1])
+        if len(data) > 1:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, self._drip, data[1:], seconds, last)
+            return
+        self._end_answer(transport, last)
+        self._advance()
+
+    def _end_answer(self, transport: asyncio.Transport, last: bool) -> None:
+        if last:
+            transport.close()
+        else:
+            self._ready_again(transport)
 
     def _ready_again(self, transport: asyncio.Transport) -> None:
         self._busy = False

@@ -54,7 +54,26 @@ class Garble:
     delay_seconds: float = 0.0
 
 
-Reply = Answer | Hang | Drop | Garble
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """An answer whose bytes leave one at a time."""
+
+    answer: Answer
+    seconds: float
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The first bytes of an answer, then the end of the connection."""
+
+    answer: Answer
+    bytes_max: int
+    delay_seconds: float = 0.0
+
+
+Late = Answer | Drop | Garble | Drip | Cut
+Reply = Late | Hang
 
 
 @dataclass(slots=True)
