@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(default=1.0, ge=0.05, le=60.0)
     # OUTREACH_LOCAL_DATABASE: of the embedded server, which serves where no DATABASE_URL is set.
     local_database: str = Field(default="outreach", pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    # OUTREACH_STATE_DIR: files of workers that outlive them, and the database (docs/data-loss.md).
+    state_dir: str = ".outreach/state"
     # OUTREACH_LOG_LEVEL
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
