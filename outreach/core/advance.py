@@ -55,3 +55,9 @@ class Advance:
     sends: tuple[Send, ...]
     timers: tuple[Timer, ...]
     cancels_pending: bool  # cancel what is pending for the enrollment before inserting these
+
+    @property
+    def is_timers_only(self) -> bool:
+        """Nothing else is to be written: no step, no message, no end."""
+        has_gone_on = bool(self.steps or self.sends or self.cancels_pending)
+        return self.state is EnrollmentState.ACTIVE and not has_gone_on

@@ -35,7 +35,7 @@ class Accepted:
     """The provider has it."""
 
     provider_message_id: str | None
-    http_status: int | None = None
+    http_status: int | None = None  # None: an event, a log or a person says so, not an answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from outreach.core.states import EnrollmentState, PauseState, Verdict
 from outreach.db import Database
 from outreach.services import tokens
 from outreach.services.compose import Composed, Terms, compose
+from outreach.services.outcomes import ArmedStep
 from outreach.services.plans import load_plans
 from outreach.sql import Tx
 from outreach.store import counters, dispatch, holds
@@ -51,6 +52,7 @@ class Claim:
     """What came of it: mails that are armed, and actions that will never go."""
 
     mails: list[Mail] = field(default_factory=list)
+    steps: list[ArmedStep] = field(default_factory=list)  # of each mail
     refused: list[tuple[DueSend, Refuse]] = field(default_factory=list)
     start_by: float = 0.0  # of time.monotonic(): what has not begun by then is not sent
     seen: int = 0  # actions read; 0: there is nothing to do now
@@ -112,8 +114,14 @@ async def _claim(
     batch = await _decide(tx, tenant_id, due, budget, terms)
     by_id = {lane.sender_id: lane for lane in lanes}
     await _grant(tx, tenant_id, batch, by_id, budget, deadline_seconds)
-    mails = [c.mail for c in batch.granted]
-    return Claim(mails, batch.refused, start_by, len(due), is_probe)
+    mails, steps = [c.mail for c in batch.granted], [_step(c) for c in batch.granted]
+    return Claim(mails, steps, batch.refused, start_by, len(due), is_probe)
+
+
+def _step(composed: Composed) -> ArmedStep:
+    due, plan = composed.due, composed.plan
+    zone = zone_for(plan, due.timezone)
+    return ArmedStep(due.enrollment_id, due.node_id, due.visit, plan, zone)
 
 
 async def _is_barred(tx: Tx, tenant_id: UUID, budget: Budget) -> bool:

@@ -28,6 +28,7 @@ class Composed:
     """The grant to write and the mail to hand over; they say the same."""
 
     due: DueSend
+    plan: Plan
     grant: Grant
     mail: Mail
 
@@ -62,7 +63,7 @@ def compose(due: DueSend, plan: Plan, tenant_id: UUID, budget: Budget, terms: Te
         is_tracking_opens=budget.is_tracking_opens,
         is_tracking_clicks=budget.is_tracking_clicks,
     )
-    return Composed(due, grant, mail)
+    return Composed(due, plan, grant, mail)
 
 
 def _again(due: DueSend, message_id: UUID, key: str) -> Grant | None:

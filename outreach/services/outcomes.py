@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from outreach.core import outcome as outcomes
 from outreach.core import transitions
 from outreach.core.outcome import Accepted, Because, NotSent, Outcome, Rejected, Unknown
+from outreach.core.plan import Plan
 from outreach.core.states import (
     ActionState,
     AttemptOutcome,
-    EnrollmentState,
     MessageState,
     Verdict,
 )
@@ -39,6 +40,17 @@ UNKNOWN_LOOK_SECONDS = 300.0
 PAUSED_RETRY_SECONDS = 60.0
 
 
+@dataclass(slots=True)
+class ArmedStep:
+    """Where an enrollment stood when its message was armed."""
+
+    enrollment_id: UUID
+    node_id: str
+    visit: int
+    plan: Plan
+    zone: ZoneInfo
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One attempt's outcome, who says so, and since when (None: the transaction's moment)."""
@@ -48,6 +60,7 @@ class Result:
     outcome: Outcome
     settled_by: str  # answer, event, rescuer, …
     at: datetime | None = None
+    step: ArmedStep | None = None  # known where the claim's own worker answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,7 @@ async def _write(
         advance = _advance(standing, row, settlement) if is_there else None
         if advance is None:
             continue
-        if _is_timers_only(advance):
+        if advance.is_timers_only:
             timers.extend(
                 MessageTimer(row.enrollment_id, row.message_id, t.node_id, t.visit, t.on, t.due_at)
                 for t in advance.timers
@@ -228,15 +241,6 @@ def _advance(standing: Standing, row: LockedMessage, settlement: Settlement) -> 
         reason = settlement.failure_code or "provider_refused"
         return transitions.on_failed(standing.plan, position, reason, standing.zone, row.now)
     return None
-
-
-def _is_timers_only(advance: Advance) -> bool:
-    return (
-        advance.state is EnrollmentState.ACTIVE
-        and not advance.steps
-        and not advance.sends
-        and not advance.cancels_pending
-    )
 
 
 async def _write_noes(

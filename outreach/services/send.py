@@ -26,9 +26,10 @@ from outreach.core.outcome import Accepted, NotSent, Outcome, Unknown
 from outreach.db import Database, Role, is_connection_lost
 from outreach.providers.protocol import MailProvider
 from outreach.services import tokens
+from outreach.services.answers import record_answers
 from outreach.services.claim import Claim, claim_batch
 from outreach.services.compose import Terms
-from outreach.services.outcomes import Freed, Result, record_outcomes
+from outreach.services.outcomes import ArmedStep, Freed, Result
 from outreach.services.refuse import refuse
 from outreach.store import counters, dispatch, holds, ledger
 
@@ -122,23 +123,24 @@ async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
     """Hand over a batch and record each outcome soon after it is known."""
     provider, start_by = context.provider, claim.start_by
     tasks = {
-        asyncio.create_task(provider.send(mail, start_by=start_by)): mail for mail in claim.mails
+        asyncio.create_task(provider.send(mail, start_by=start_by)): (mail, step)
+        for mail, step in zip(claim.mails, claim.steps, strict=True)
     }
     pending: set[asyncio.Task[Outcome]] = set(tasks)
     while pending:
         done, pending = await asyncio.wait(pending, timeout=RECORD_SECONDS)
         if done:
-            results = [_result(tasks[task], task) for task in done]
+            results = [_result(*tasks[task], task) for task in done]
             await record(context.db, tenant_id, results)
             await _mind_provider(context.db, tenant_id, results, is_probe=claim.is_probe)
 
 
-def _result(mail: Mail, task: asyncio.Task[Outcome]) -> Result:
+def _result(mail: Mail, step: ArmedStep, task: asyncio.Task[Outcome]) -> Result:
     error = task.exception()
     if error is not None:
         _log.error("a request ended in a way that is not foreseen", error=repr(error))
         return Result(mail.message_id, mail.attempt, Unknown(type(error).__name__), "answer")
-    return Result(mail.message_id, mail.attempt, task.result(), "answer")
+    return Result(mail.message_id, mail.attempt, task.result(), "answer", step=step)
 
 
 async def record(db: Database, tenant_id: UUID, results: Sequence[Result]) -> None:
@@ -150,8 +152,8 @@ async def record(db: Database, tenant_id: UUID, results: Sequence[Result]) -> No
     pause_seconds = 0.1
     while True:
         try:
-            async with db.transaction(Role.WORKER, tenant_id) as tx:
-                freed = await record_outcomes(tx, tenant_id, results)
+            async with db.connection() as tx, tx.transaction():
+                freed = await record_answers(tx, tenant_id, results)
             break
         except (psycopg.Error, Unavailable) as error:
             if isinstance(error, psycopg.Error) and not is_connection_lost(error):

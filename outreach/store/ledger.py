@@ -76,6 +76,61 @@ class OverdueAttempt:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A message that the provider took, at the step where it was claimed."""
+
+    message_id: UUID
+    attempt: int
+    enrollment_id: UUID
+    node_id: str
+    visit: int
+    http_status: int | None
+    provider_id: str | None
+    course: int  # which of the courses of timers begins
+
+
+@dataclass(frozen=True, slots=True)
+class CourseTimer:
+    """A timer that begins for every message of a course."""
+
+    course: int
+    trigger: str
+    due_at: datetime
+
+
+async def begin_record(tx: Tx, tenant_id: UUID) -> datetime:
+    """Act as a worker for the tenant in this transaction, and the moment of it."""
+    row = await (await tx.execute(SQL["begin_record"], {"tenant_id": str(tenant_id)})).fetchone()
+    assert row is not None
+    moment: datetime = row[-1]
+    return moment
+
+
+async def settle_accepted(
+    tx: Tx, tenant_id: UUID, items: Sequence[Acceptance], timers: Sequence[CourseTimer]
+) -> set[UUID]:
+    """Settle what needs nothing but timers; the messages for which that was so."""
+    cursor = await tx.execute(
+        SQL["settle_accepted"],
+        {
+            "tenant_id": tenant_id,
+            "message_ids": [i.message_id for i in items],
+            "attempts": [i.attempt for i in items],
+            "enrollment_ids": [i.enrollment_id for i in items],
+            "node_ids": [i.node_id for i in items],
+            "visits": [i.visit for i in items],
+            "statuses": [i.http_status for i in items],
+            "provider_ids": [i.provider_id for i in items],
+            "courses": [i.course for i in items],
+            "timer_courses": [t.course for t in timers],
+            "timer_triggers": [t.trigger for t in timers],
+            "timer_due_ats": [t.due_at for t in timers],
+        },
+    )
+    return {row[0] for row in await cursor.fetchall()}
+
+
 async def lock_messages(
     tx: Tx, tenant_id: UUID, attempts: Sequence[tuple[UUID, int]]
 ) -> list[LockedMessage]:

@@ -1,3 +1,64 @@
+-- name: begin_record
+-- Act as a worker for the tenant; the moment of the transaction. Hot statements join a batch of ids to
+-- large tables, and must find each row by its key whatever statistics say: a plan made while a table
+-- was small, and kept, would read all of it for each batch.
+select set_config('role', 'outreach_worker', true), set_config('app.tenant_id', %(tenant_id)s::text, true),
+  set_config('idle_in_transaction_session_timeout', '60s', true), set_config('enable_seqscan', 'off', true),
+  set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), now();
+
+-- name: settle_accepted
+-- The ordinary case whole: the provider took messages whose enrollments still stand at their step, and
+-- only timers follow, the same for all of one `course`. Returns the messages that it settled; the others
+-- are as they were. Locks the enrollments in id order, then messages.
+with standing as materialized (
+  select o.*
+  from unnest(
+    %(message_ids)s::uuid[], %(attempts)s::smallint[], %(enrollment_ids)s::uuid[], %(node_ids)s::text[], %(visits)s::int[],
+    %(statuses)s::smallint[], %(provider_ids)s::text[], %(courses)s::int[]
+  ) as o (message_id, attempt, enrollment_id, node_id, visit, http_status, provider_id, course)
+  join enrollments e on e.tenant_id = %(tenant_id)s::uuid and e.id = o.enrollment_id
+  where e.state = 'active' and e.current_node_id = o.node_id and (e.visits ->> o.node_id)::int = o.visit
+  order by e.id
+  for no key update of e
+),
+attempt as (
+  update send_attempts a
+  set outcome = 'accepted', settled_at = clock_timestamp(), settled_by = 'answer', http_status = o.http_status, updated_at = now()
+  from standing o
+  where a.tenant_id = %(tenant_id)s::uuid and a.message_id = o.message_id and a.attempt = o.attempt and a.outcome = 'armed'
+  returning o.*
+),
+message as (
+  update outbound_messages m
+  set state = 'sent', accepted_attempt = o.attempt, sent_at = now(), wake_at = null, updated_at = now(),
+    provider_message_id = coalesce(o.provider_id, m.provider_message_id)
+  from attempt o
+  where m.tenant_id = %(tenant_id)s::uuid and m.id = o.message_id
+  returning m.id, m.action_id, m.enrollment_id, m.node_id, m.visit, o.course
+),
+action as (
+  update scheduled_actions a
+  set state = 'done', updated_at = now()
+  from message m
+  where a.tenant_id = %(tenant_id)s::uuid and a.id = m.action_id and a.state = 'claimed'
+),
+enrollment as (
+  update enrollments e
+  set latest_message_id = m.id, message_node_id = m.node_id, accepted_at = now(), previous = null, updated_at = now()
+  from message m
+  where e.tenant_id = %(tenant_id)s::uuid and e.id = m.enrollment_id
+  returning m.id as message_id, e.id, e.campaign_id, e.sender_id, m.node_id, m.visit, m.course
+),
+timer as (
+  insert into scheduled_actions (
+    tenant_id, enrollment_id, campaign_id, sender_id, node_id, visit, kind, trigger, due_at)
+  select %(tenant_id)s::uuid, e.id, e.campaign_id, e.sender_id, e.node_id, e.visit, 'timeout', t.trigger, t.due_at
+  from enrollment e
+  join unnest(%(timer_courses)s::int[], %(timer_triggers)s::text[], %(timer_due_ats)s::timestamptz[])
+    as t (course, trigger, due_at) on t.course = e.course
+)
+select message_id from enrollment;
+
 -- name: lock_messages
 -- The messages of these attempts, locked, with what an outcome changes. The enrollments are locked already.
 select m.id as message_id, r.attempt, a.outcome as attempt_outcome, a.armed_at,
