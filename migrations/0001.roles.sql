@@ -79,6 +79,7 @@ create type event_type as enum (
   'unsubscribed', 'group_unsubscribed', 'group_resubscribed', 'replied', 'no_open', 'no_click', 'no_reply');
 create type webhook_state as enum ('received', 'applied', 'quarantined');
 create type suppression_reason as enum ('unsubscribe', 'bounce', 'complaint', 'blocked', 'invalid', 'manual', 'legal');
+create type unknown_policy as enum ('at_most_once', 'resend_after');
 create type plan_author as enum ('manual', 'ai');
 create type address_verdict as enum ('unchecked', 'valid', 'risky', 'invalid');
 

@@ -14,6 +14,8 @@ create table installation (
   provider_pause_reason text,
   -- The provider asked to come back (429): nothing is sent before this moment.
   provider_later_until timestamptz,
+  -- Waits of the breaker one after the other, each longer than the one before.
+  provider_failures integer not null default 0 check (provider_failures >= 0),
   -- Limits of the whole installation; null is the default of core/limits.py.
   per_minute_max integer check (per_minute_max >= 0),
   per_hour_max integer check (per_hour_max >= 0),
@@ -36,7 +38,7 @@ create policy operator_changes on installation for update to outreach_operator u
 create policy worker_changes on installation for update to outreach_worker using (true) with check (true);
 grant select on installation to outreach_app, outreach_worker, outreach_operator, outreach_readonly;
 grant update on installation to outreach_operator;
-grant update (provider_paused_at, provider_pause_reason, provider_later_until, updated_at) on installation to outreach_worker;
+grant update (provider_paused_at, provider_pause_reason, provider_later_until, provider_failures, updated_at) on installation to outreach_worker;
 
 -- How much went out in each sub-bucket of each window, over all tenants (core/limits.py).
 create table installation_counters (

@@ -30,6 +30,7 @@ create table campaigns (
   state campaign_state not null default 'draft',
   sender_id uuid not null,
   plan_version integer not null default 1,
+  unknown_policy unknown_policy not null default 'at_most_once',  -- of messages of which nobody knows whether they left
   launched_at timestamptz,
   paused_at timestamptz,
   paused_by text,

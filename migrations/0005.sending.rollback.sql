@@ -1,4 +1,7 @@
 drop function if exists learn_statistics();
+drop function if exists open_alarms();
+drop function if exists unknowns_due(integer);
+drop table if exists provider_log_slots, outcome_evidence;
 drop function if exists tenants_missing_values();
 drop function if exists attempts_armed();
 drop function if exists attempts_overdue(interval, integer);

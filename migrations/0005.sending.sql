@@ -96,7 +96,7 @@ create table send_attempts (
   armed_at timestamptz not null,  -- wall clock of the database; also the moment its tokens were taken
   deadline_at timestamptz not null,
   settled_at timestamptz,
-  settled_by text,  -- answer, event, rescuer, provider_log, person
+  settled_by text,  -- answer, event, rescuer, provider_log, policy, person
   http_status smallint,
   detail text,
   created_at timestamptz not null default now(),
@@ -108,6 +108,8 @@ create table send_attempts (
 create unique index send_attempts_one_live on send_attempts (tenant_id, message_id)
   where outcome in ('armed', 'unknown', 'accepted');
 create index send_attempts_armed on send_attempts (tenant_id, deadline_at) where outcome = 'armed';
+-- When attempts were made, over all tenants: rows come in that order, so a summary of each megabyte will do.
+create index send_attempts_by_time on send_attempts using brin (armed_at);
 create index send_attempts_unknown on send_attempts (tenant_id, armed_at) where outcome = 'unknown';
 select protect_tenant_table('send_attempts', 'select', 'select, insert, update');
 
@@ -119,7 +121,7 @@ begin
   if new.state is distinct from old.state then
     if not (case old.state
       when 'sending' then new.state in ('sent', 'failed', 'unknown', 'waiting_retry')
-      when 'waiting_retry' then new.state in ('sending', 'failed', 'abandoned')
+      when 'waiting_retry' then new.state in ('sending', 'failed', 'abandoned', 'sent')  -- sent: late evidence
       when 'unknown' then new.state in ('sent', 'waiting_retry', 'failed', 'abandoned')
       when 'abandoned' then new.state = 'sent'  -- late evidence
       when 'failed' then new.state = 'sent'
@@ -166,6 +168,7 @@ as $$
 begin
   if new.outcome is distinct from old.outcome and not (
     old.outcome = 'armed' or (old.outcome = 'unknown' and new.outcome in ('accepted', 'not_sent'))
+    or (old.outcome in ('rejected', 'not_sent') and new.outcome = 'accepted')  -- a contradiction: raises an incident
   ) then
     raise exception 'an attempt may not go from % to %', old.outcome, new.outcome
       using errcode = 'check_violation', constraint = 'send_attempts_moves';
@@ -301,6 +304,77 @@ create table incidents (
   unique (tenant_id, code, subject)
 );
 select protect_tenant_table('incidents', 'select, update', 'select, insert, update');
+
+-- What is known of an attempt beyond its outcome: who said what, how often, and when last. Rows only come,
+-- and the same word again counts, so evidence in any number and order leaves the same.
+create table outcome_evidence (
+  tenant_id uuid not null,
+  message_id uuid not null,
+  attempt smallint not null,
+  source text not null check (source in ('event', 'answer', 'rescuer', 'provider_log', 'policy', 'person')),
+  says text not null check (says in ('accepted', 'no_match', 'presumed_not_accepted', 'not_sent', 'given_up')),
+  detail jsonb not null default '{}',
+  times integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),  -- when it was said last
+  primary key (tenant_id, message_id, attempt, source, says),
+  foreign key (tenant_id, message_id, attempt) references send_attempts (tenant_id, message_id, attempt)
+);
+select protect_tenant_table('outcome_evidence', 'select', 'select, insert, update');
+
+-- Questions to the provider's logs: six a minute for the account. Each slot serves again when the answer
+-- to its last question is a minute old, so no minute of any start sees more.
+create table provider_log_slots (
+  slot smallint primary key check (slot between 1 and 6),
+  asked_at timestamptz not null default '-infinity',
+  created_at timestamptz not null default now()
+);
+insert into provider_log_slots (slot) select generate_series(1, 6);
+alter table provider_log_slots enable row level security;
+alter table provider_log_slots force row level security;
+create policy owner_sees_all on provider_log_slots to current_user using (true) with check (true);
+create policy worker_asks on provider_log_slots to outreach_worker using (true) with check (true);
+create policy reader_sees_all on provider_log_slots for select to outreach_readonly using (true);
+grant select, update on provider_log_slots to outreach_worker;
+grant select on provider_log_slots to outreach_readonly;
+
+-- Messages of which nobody knows whether they left and that are to be looked at, over all tenants, oldest
+-- first, with what the provider's logs said of them.
+create function unknowns_due(rows_max integer) returns table (tenant_id uuid, message_id uuid, attempt smallint,
+  armed_at timestamptz, deadline_at timestamptz, policy unknown_policy, looked_at timestamptz)
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select u.tenant_id, u.message_id, u.attempt, u.armed_at, u.deadline_at, c.unknown_policy, e.updated_at
+  from (
+    select a.tenant_id, a.message_id, a.attempt, a.armed_at, a.deadline_at, m.campaign_id
+    from tenants t
+    join send_attempts a on a.tenant_id = t.id and a.outcome = 'unknown'
+    join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
+    where m.state = 'unknown' and m.wake_at <= now()
+    order by a.armed_at
+    limit rows_max
+  ) u
+  join campaigns c on c.tenant_id = u.tenant_id and c.id = u.campaign_id
+  left join outcome_evidence e on e.tenant_id = u.tenant_id and e.message_id = u.message_id and e.attempt = u.attempt
+    and e.source = 'provider_log' and e.says = 'no_match'
+  order by u.armed_at
+$$;
+
+-- Alarms that nobody has closed, and messages of which nobody knows whether they left, over all tenants.
+create function open_alarms() returns table (code text, many bigint)
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select i.code, count(*) from tenants t join incidents i on i.tenant_id = t.id where i.closed_at is null group by i.code
+  union all
+  select 'outcome_unknown', count(*)
+  from tenants t
+  join send_attempts a on a.tenant_id = t.id and a.outcome = 'unknown'
+  join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
+  where m.state = 'unknown'
+  having count(*) > 0
+$$;
+revoke all on function unknowns_due(integer), open_alarms() from public;
+grant execute on function unknowns_due(integer), open_alarms() to outreach_worker;
 
 -- Tenants with something to send now, or a timer due: the sweep's question, over all tenants.
 create function tenants_due(rows_max integer, ahead interval default '0') returns table (tenant_id uuid, has_send boolean, has_timer boolean)

@@ -156,5 +156,24 @@ as $$
   cross join tenants t
   join outbound_messages m on m.tenant_id = t.id and m.id = r.id
 $$;
+-- Of the mails of the account that were armed between two moments and that the provider answered with a yes:
+-- how many, up to a bound, and how many of them any event has spoken of.
+create function sends_told(since timestamptz, until timestamptz, rows_max integer) returns table (accepted bigint, told bigint)
+language sql stable security definer set search_path = public, pg_temp set enable_seqscan = off
+as $$
+  select count(*), count(*) filter (where exists (
+    select from message_events e
+    where e.tenant_id = a.tenant_id and e.outbound_message_id = a.message_id and e.event_at > since - interval '1 day'
+  ))
+  from (
+    select a.tenant_id, a.message_id
+    from send_attempts a
+    where a.armed_at > since and a.armed_at <= until and a.outcome = 'accepted' and a.settled_by = 'answer'
+    limit rows_max
+  ) a
+$$;
+revoke all on function sends_told(timestamptz, timestamptz, integer) from public;
+grant execute on function sends_told(timestamptz, timestamptz, integer) to outreach_worker;
+
 revoke all on function resolve_messages(integer[], uuid[], uuid[], text[]), tenants_of_messages(uuid[]) from public;
 grant execute on function resolve_messages(integer[], uuid[], uuid[], text[]), tenants_of_messages(uuid[]) to outreach_worker;

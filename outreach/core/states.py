@@ -139,6 +139,13 @@ class SuppressionReason(StrEnum):
     LEGAL = "legal"
 
 
+class UnknownPolicy(StrEnum):
+    """SQL `unknown_policy`: what a campaign does with a message that may or may not have left."""
+
+    AT_MOST_ONCE = "at_most_once"  # never sent again; given up after a day without a word
+    RESEND_AFTER = "resend_after"  # sent again when all evidence is that it did not leave
+
+
 class Verdict(StrEnum):
     """The word for a decision about one send, in `send_decisions`."""
 

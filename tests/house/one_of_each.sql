@@ -38,6 +38,9 @@ with tenant as (
 ), attempt as (
   insert into send_attempts (tenant_id, message_id, attempt, armed_at, deadline_at)
   select tenant_id, message, 1, now(), now() from ids
+), evidence as (
+  insert into outcome_evidence (tenant_id, message_id, attempt, source, says)
+  select tenant_id, message, 1, 'event', 'accepted' from ids
 ), rate_limit as (
   insert into send_rate_limits (tenant_id, scope) select tenant_id, 'tenant' from ids
 ), counter as (

@@ -15,6 +15,7 @@ from tests.house.source import read, tracked
 NO_TENANT_KEYS = {
     "installation": "one row, for everybody",
     "installation_counters": "counted over all tenants",
+    "provider_log_slots": "the account's, which all tenants share",
     "tenants": "the tenant itself",
     "api_keys": "found by its secret's hash; an operator's belongs to nobody",
     "audit_log": "an operator's act belongs to nobody",
@@ -29,7 +30,10 @@ NO_ROW_SECURITY = {
     "procrastinate_workers": "of those jobs",
 }
 # Reached through the parent, or by the provider's id before anybody knows the tenant.
-OTHER_INDEXES = {"outbound_messages_of_provider": "a webhook's id comes without a tenant"}
+OTHER_INDEXES = {
+    "outbound_messages_of_provider": "a webhook's id comes without a tenant",
+    "send_attempts_by_time": "what the account sent since a moment",
+}
 
 ROLES = tuple(role.value for role in Role)
 

@@ -219,7 +219,7 @@ async def test_a_message_begins_as_sending(db: Database, actor: str, before: str
 
 MOVES: dict[str, set[str]] = {
     "sending": {"sent", "failed", "unknown", "waiting_retry"},
-    "waiting_retry": {"sending", "failed", "abandoned"},
+    "waiting_retry": {"sending", "failed", "abandoned", "sent"},
     "unknown": {"sent", "waiting_retry", "failed", "abandoned"},
     "abandoned": {"sent"},
     "failed": {"sent"},
@@ -278,8 +278,8 @@ ATTEMPT_MOVES: dict[str, set[str]] = {
     "armed": {"accepted", "rejected", "not_sent", "unknown"},
     "unknown": {"accepted", "not_sent"},
     "accepted": set(),
-    "rejected": set(),
-    "not_sent": set(),
+    "rejected": {"accepted"},  # a contradiction, which is an alarm
+    "not_sent": {"accepted"},
 }
 SETTLE_ANYHOW: LiteralString = (
     "update send_attempts set outcome = %(outcome)s::attempt_outcome,"
