@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from outreach.core.mail import Mail
@@ -11,11 +12,14 @@ from outreach.core.outcome import Outcome
 class MailProvider(Protocol):
     """Hands mails over, one request each, never the same request twice."""
 
-    async def send(self, mail: Mail, *, start_by: float) -> Outcome:
+    async def send(
+        self, mail: Mail, *, start_by: float, leaving: Callable[[], None] | None = None
+    ) -> Outcome:
         """One try, no retries of the transport's own; never raises for what the network does.
 
         `start_by` is a moment of `time.monotonic()`: a request that has not begun by then is not
-        made, and the outcome is NotSent.
+        made, and the outcome is NotSent. `leaving` is called before the provider could have all
+        of it; what it raises keeps the request from leaving, and the outcome is NotSent.
         """
         ...
 

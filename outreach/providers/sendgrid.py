@@ -1,7 +1,7 @@
 """Handing mails to SendGrid: one request each over kept-alive connections, every end classified.
 
 What matters is to know whether the provider may have the mail. Until a connection is there and the
-request begins, it certainly does not (NotSent). From then on, whatever is not a clear answer is
+body is written, it certainly does not (NotSent). From then on, whatever is not a clear answer is
 Unknown: a small body leaves in one write, so nothing can be said about how much of it arrived.
 
 aiohttp, because it costs a fraction of the other clients' CPU (docs/performance.md). It does not
@@ -12,6 +12,7 @@ Source: SendGrid's mail/send errors; X-RateLimit-Reset is a Unix time in seconds
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
@@ -19,6 +20,7 @@ from typing import Self
 
 import aiohttp
 import orjson
+from aiohttp.abc import AbstractStreamWriter
 
 from outreach import __version__
 from outreach.config import Settings
@@ -81,21 +83,23 @@ class SendGrid:
         per_connection = max(1.0, 1.0 / self._latency_seconds)
         return int(self._connections * per_connection) - self._running
 
-    async def send(self, mail: Mail, *, start_by: float) -> Outcome:
+    async def send(
+        self, mail: Mail, *, start_by: float, leaving: Callable[[], None] | None = None
+    ) -> Outcome:
         """One request, classified; see `MailProvider.send`."""
-        body = orjson.dumps(mail_body(mail))
+        body = _Body(orjson.dumps(mail_body(mail)), start_by, leaving)
         self._running += 1
         began = monotonic()
         try:
-            outcome = await self._post(body, start_by)
+            outcome = await self._post(body)
         finally:
             self._running -= 1
         self._latency_seconds += LATENCY_WEIGHT * (monotonic() - began - self._latency_seconds)
         return outcome
 
-    async def _post(self, body: bytes, start_by: float) -> Outcome:
+    async def _post(self, body: _Body) -> Outcome:
         assert self._session is not None, "the client is open"
-        remaining = start_by - monotonic()
+        remaining = body.start_by - monotonic()
         if remaining <= 0:
             return NotSent("not begun in time")
         timeout = aiohttp.ClientTimeout(
@@ -114,9 +118,41 @@ class SendGrid:
         except aiohttp.ClientConnectorError as error:
             return NotSent(f"no connection: {type(error).__name__}", is_unreachable=True)
         except TimeoutError:
-            return Unknown("no answer in time")
+            return Unknown("no answer in time") if body.has_left else NotSent("not begun in time")
         except aiohttp.ClientError as error:
+            if not body.has_left:
+                return NotSent(body.kept_back or f"not written: {type(error).__name__}")
             return Unknown(f"no readable answer: {type(error).__name__}")
+        finally:
+            body.start_by = 0.0  # what was not written by now never is
+
+
+class _Body(aiohttp.BytesPayload):
+    """The body of a request, which knows whether it has left.
+
+    aiohttp writes it when the connection is there and only the headers went before it, so without
+    it the provider has nothing that it could accept. A process may have been stopped on the way
+    here: the moment until which the request may begin is looked at once more.
+    """
+
+    def __init__(self, value: bytes, start_by: float, leaving: Callable[[], None] | None) -> None:
+        super().__init__(value, content_type="application/json")
+        self.start_by = start_by
+        self.has_left = False
+        self.kept_back: str | None = None
+        self._leaving = leaving
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write it; raises, and nothing of it is written, when it may not leave any more."""
+        if monotonic() > self.start_by:
+            self.kept_back = "not begun in time"
+            raise TimeoutError(self.kept_back)
+        if self._leaving is not None:
+            self._leaving()
+        self.has_left = True
+        await super().write_with_length(writer, content_length)
 
 
 async def _read(answer: aiohttp.ClientResponse) -> Outcome:

@@ -21,6 +21,7 @@ from outreach.core.errors import Invalid
 from outreach.core.mail import Mail
 from outreach.core.outcome import Accepted, Because, NotSent, Outcome, Rejected, Unknown
 from outreach.dev.sandbox import Act, FaultOrder, SandboxServer, SandboxSettings, When
+from outreach.providers import sendgrid
 from outreach.providers.sendgrid import ANSWER_BYTES_MAX, SendGrid
 from tests.providers.test_sendgrid_mail import MAIL
 
@@ -344,6 +345,45 @@ async def test_what_is_too_late_is_not_begun() -> None:
         assert isinstance(await send(client, within_seconds=-5.0), NotSent)
         assert server.connections == 0
         assert isinstance(await send(client), Accepted), "and nothing is spoilt by it"
+
+
+async def test_the_word_that_it_leaves_comes_before_the_body() -> None:
+    seen: list[int] = []
+    async with raw(_accept) as (url, server), provider(url) as client:
+        start_by = time.monotonic() + 2.0
+        found = await client.send(
+            MAIL, start_by=start_by, leaving=lambda: seen.append(len(server.requests))
+        )
+    assert isinstance(found, Accepted)
+    assert seen == [0]
+
+
+async def test_what_may_not_leave_is_not_sent() -> None:
+    def refuse() -> None:
+        raise ValueError("the recorder is closed")
+
+    async with raw(_accept) as (url, server), provider(url) as client:
+        start_by = time.monotonic() + 2.0
+        found = await client.send(MAIL, start_by=start_by, leaving=refuse)
+        assert isinstance(found, NotSent)
+        assert isinstance(await send(client), Accepted)
+        assert len(server.requests) == 1, "only the second came whole"
+
+
+async def test_a_process_that_stood_still_before_the_body_does_not_write_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after SIGSTOP and SIGCONT between the connection and the body."""
+    moments = iter([0.0, 0.0])  # the first look and the measuring of the latency; then it is late
+
+    def clock() -> float:
+        return time.monotonic() + next(moments, 60.0)
+
+    async with raw(_accept) as (url, server), provider(url) as client:
+        monkeypatch.setattr(sendgrid, "monotonic", clock)
+        assert await send(client) == NotSent("not begun in time")
+        assert server.connections == 1
+        assert server.requests == []
 
 
 @pytest.mark.parametrize(("deadline_seconds", "within_seconds"), [(10.0, 0.3), (1.0, 1.3)])
