@@ -26,6 +26,7 @@ from outreach.core.render import MissingValue, RenderProblem
 from outreach.core.schedule import zone_for
 from outreach.core.states import EnrollmentState, PauseState, Verdict
 from outreach.db import Database
+from outreach.recorder import NO_RECORDER, Recorder
 from outreach.services import tokens
 from outreach.services.compose import Composed, Terms, compose
 from outreach.services.outcomes import ArmedStep
@@ -57,6 +58,12 @@ class Claim:
     start_by: float = 0.0  # of time.monotonic(): what has not begun by then is not sent
     seen: int = 0  # actions read; 0: there is nothing to do now
     is_probe: bool = False  # one mail that shows whether the provider, told to wait, answers again
+    armed_at: datetime | None = None
+
+    @property
+    def attempts(self) -> list[tuple[UUID, int]]:
+        """What was armed, as the recorder knows it."""
+        return [(mail.message_id, mail.attempt) for mail in self.mails]
 
 
 class _InstallationFull(Exception):
@@ -77,16 +84,28 @@ class _Batch:
 
 
 async def claim_batch(
-    db: Database, tenant_id: UUID, *, size_max: int, terms: Terms, deadline_seconds: float
+    db: Database,
+    tenant_id: UUID,
+    *,
+    size_max: int,
+    terms: Terms,
+    deadline_seconds: float,
+    recorder: Recorder = NO_RECORDER,
 ) -> Claim:
     """Arm up to `size_max` due sends of a tenant; everything or, on a crash, nothing."""
     for _ in range(TRIES_MAX):
-        async with db.connection() as connection:
-            try:
-                async with connection.transaction():
-                    return await _claim(connection, tenant_id, size_max, terms, deadline_seconds)
-            except _InstallationFull:
-                continue
+        claim = Claim()
+        try:
+            async with db.connection() as connection, connection.transaction():
+                claim = await _claim(connection, tenant_id, size_max, terms, deadline_seconds)
+                if claim.armed_at is not None:
+                    recorder.arm(tenant_id, claim.armed_at, claim.attempts)
+            return claim
+        except _InstallationFull:
+            continue
+        except BaseException:  # committed or not, nobody sends these
+            recorder.lapse(claim.attempts)
+            raise
     return Claim(seen=0)
 
 
@@ -115,7 +134,7 @@ async def _claim(
     by_id = {lane.sender_id: lane for lane in lanes}
     await _grant(tx, tenant_id, batch, by_id, budget, deadline_seconds)
     mails, steps = [c.mail for c in batch.granted], [_step(c) for c in batch.granted]
-    return Claim(mails, steps, batch.refused, start_by, len(due), is_probe)
+    return Claim(mails, steps, batch.refused, start_by, len(due), is_probe, budget.granted_at)
 
 
 def _step(composed: Composed) -> ArmedStep:

@@ -58,9 +58,10 @@ class Result:
     message_id: UUID
     attempt: int
     outcome: Outcome
-    settled_by: str  # answer, event, rescuer, …
+    settled_by: str  # answer, event, rescuer, recorder, …
     at: datetime | None = None
     step: ArmedStep | None = None  # known where the claim's own worker answers
+    armed_at: datetime | None = None  # of this moment's attempt only; a number may come twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ async def record_outcomes(tx: Tx, tenant_id: UUID, results: Sequence[Result]) ->
     standings = await lock_standings(tx, tenant_id, sorted(set(enrollments.values())))
     rows = await ledger.lock_messages(tx, tenant_id, sorted(by_attempt))
     pairs = [(row, by_attempt[row.message_id, row.attempt]) for row in rows]
+    pairs = [pair for pair in pairs if pair[1].armed_at in (None, pair[0].armed_at)]
     await _report_contradictions(tx, tenant_id, pairs)
     await _learn_provider_ids(tx, tenant_id, pairs)
     open_pairs = [pair for pair in pairs if _is_news(*pair)]
@@ -121,7 +123,7 @@ async def _learn_provider_ids(
         row.message_id: result.outcome.provider_message_id
         for row, result in pairs
         if row.attempt_outcome == AttemptOutcome.ACCEPTED
-        and result.settled_by == "answer"
+        and result.settled_by in ("answer", "recorder")
         and isinstance(result.outcome, Accepted)
         and result.outcome.provider_message_id is not None
     }

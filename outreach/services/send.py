@@ -25,6 +25,7 @@ from outreach.core.mail import Mail
 from outreach.core.outcome import Accepted, NotSent, Outcome, Unknown
 from outreach.db import Database, Role, is_connection_lost
 from outreach.providers.protocol import MailProvider
+from outreach.recorder import NO_RECORDER, Recorder
 from outreach.services import tokens
 from outreach.services.answers import record_answers
 from outreach.services.claim import Claim, claim_batch
@@ -56,9 +57,12 @@ class SendContext:
     batch_max: int = 100
     batches_in_flight: int = 3
     deadline_seconds: float = 10.0
+    recorder: Recorder = NO_RECORDER
 
 
-def send_context(db: Database, provider: MailProvider, settings: Settings) -> SendContext:
+def send_context(
+    db: Database, provider: MailProvider, settings: Settings, recorder: Recorder = NO_RECORDER
+) -> SendContext:
     """From the settings; raises Invalid when links could not be signed."""
     if not settings.secrets:
         raise Invalid.at("SECRET_KEY", "is not set, and unsubscribe links must be signed.")
@@ -69,6 +73,7 @@ def send_context(db: Database, provider: MailProvider, settings: Settings) -> Se
         batch_max=settings.send_batch_max,
         batches_in_flight=settings.send_batches_in_flight,
         deadline_seconds=settings.send_deadline_seconds,
+        recorder=recorder,
     )
 
 
@@ -114,25 +119,45 @@ async def _claim(context: SendContext, tenant_id: UUID) -> Claim | None:
         size_max=size,
         terms=context.terms,
         deadline_seconds=context.deadline_seconds,
+        recorder=context.recorder,
     )
-    await refuse(context.db, tenant_id, claim.refused)
+    try:
+        await refuse(context.db, tenant_id, claim.refused)
+    except BaseException:  # nobody sends these
+        context.recorder.lapse(claim.attempts)
+        raise
     return claim
 
 
 async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
     """Hand over a batch and record each outcome soon after it is known."""
-    provider, start_by = context.provider, claim.start_by
+    recorder = context.recorder
     tasks = {
-        asyncio.create_task(provider.send(mail, start_by=start_by)): (mail, step)
+        asyncio.create_task(_hand_over(context, mail, claim.start_by)): (mail, step)
         for mail, step in zip(claim.mails, claim.steps, strict=True)
     }
     pending: set[asyncio.Task[Outcome]] = set(tasks)
-    while pending:
-        done, pending = await asyncio.wait(pending, timeout=RECORD_SECONDS)
-        if done:
-            results = [_result(*tasks[task], task) for task in done]
-            await record(context.db, tenant_id, results)
-            await _mind_provider(context.db, tenant_id, results, is_probe=claim.is_probe)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, timeout=RECORD_SECONDS)
+            if done:
+                results = [_result(*tasks[task], task) for task in done]
+                await record(context.db, tenant_id, results)
+                recorder.release((result.message_id, result.attempt) for result in results)
+                await _mind_provider(context.db, tenant_id, results, is_probe=claim.is_probe)
+    except BaseException:
+        for task, (mail, _) in tasks.items():
+            attempt = (mail.message_id, mail.attempt)
+            task.add_done_callback(lambda _, attempt=attempt: recorder.lapse((attempt,)))
+        raise
+
+
+async def _hand_over(context: SendContext, mail: Mail, start_by: float) -> Outcome:
+    """One request, with a word to the recorder before it leaves and when it is answered."""
+    slot = context.recorder.slot(mail.message_id, mail.attempt)
+    outcome = await context.provider.send(mail, start_by=start_by, leaving=slot.leaving)
+    slot.answered(outcome)
+    return outcome
 
 
 def _result(mail: Mail, step: ArmedStep, task: asyncio.Task[Outcome]) -> Result:
