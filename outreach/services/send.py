@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from uuid import UUID
 
@@ -147,9 +148,12 @@ async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
                 await _mind_provider(context.db, tenant_id, results, is_probe=claim.is_probe)
     except BaseException:
         for task, (mail, _) in tasks.items():
-            attempt = (mail.message_id, mail.attempt)
-            task.add_done_callback(lambda _, attempt=attempt: recorder.lapse((attempt,)))
+            task.add_done_callback(partial(_let_lapse, recorder, mail))
         raise
+
+
+def _let_lapse(recorder: Recorder, mail: Mail, _: asyncio.Task[Outcome]) -> None:
+    recorder.lapse(((mail.message_id, mail.attempt),))
 
 
 async def _hand_over(context: SendContext, mail: Mail, start_by: float) -> Outcome:
