@@ -16,6 +16,18 @@ create table installation (
   provider_later_until timestamptz,
   -- Waits of the breaker one after the other, each longer than the one before.
   provider_failures integer not null default 0 check (provider_failures >= 0),
+  -- The fence (docs/data-loss.md): nothing is sent while a loss of data is not settled, nor by a server
+  -- run or in a database of which nobody has found that it remembers everything. Null: no worker yet.
+  data_loss_held_at timestamptz,
+  data_loss_reason text,
+  data_loss_detail jsonb not null default '{}',
+  fence_system_identifier bigint,
+  fence_database bigint,
+  fence_timeline integer,
+  fence_started_at timestamptz,  -- when that run of the server began
+  fence_epoch integer not null default 0,  -- marks of workers that are older than an approval say nothing
+  fence_approved_at timestamptz,  -- by whoever: the first worker, or the last operator
+  failover_expected_until timestamptz,
   -- Limits of the whole installation; null is the default of core/limits.py.
   per_minute_max integer check (per_minute_max >= 0),
   per_hour_max integer check (per_hour_max >= 0),
@@ -26,7 +38,9 @@ create table installation (
   webhooks_refused bigint not null default 0,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  check ((state = 'paused') = (paused_at is not null))
+  check ((state = 'paused') = (paused_at is not null)),
+  check ((data_loss_held_at is null) = (data_loss_reason is null)),
+  check (num_nulls(fence_system_identifier, fence_database, fence_timeline, fence_started_at, fence_approved_at) in (0, 5))
 );
 insert into installation default values;
 alter table installation enable row level security;
@@ -39,6 +53,24 @@ create policy worker_changes on installation for update to outreach_worker using
 grant select on installation to outreach_app, outreach_worker, outreach_operator, outreach_readonly;
 grant update on installation to outreach_operator;
 grant update (provider_paused_at, provider_pause_reason, provider_later_until, provider_failures, updated_at) on installation to outreach_worker;
+
+-- How far each worker has seen the database come. It remembers the same outside, and compares.
+create table fence_pulses (
+  worker_id uuid primary key,
+  sequence bigint not null,
+  pulsed_at timestamptz not null default now(),
+  ended_at timestamptz,  -- it ended in good order, and need not be asked after a restart
+  proven_started_at timestamptz,  -- the server run in which nothing that it remembers was found missing
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now()
+) with (fillfactor = 50);
+alter table fence_pulses enable row level security;
+alter table fence_pulses force row level security;
+create policy owner_sees_all on fence_pulses to current_user using (true) with check (true);
+create policy worker_pulses on fence_pulses to outreach_worker using (true) with check (true);
+create policy others_read on fence_pulses for select to outreach_operator, outreach_readonly using (true);
+grant select on fence_pulses to outreach_operator, outreach_readonly;
+grant select, insert, update, delete on fence_pulses to outreach_worker;
 
 -- How much went out in each sub-bucket of each window, over all tenants (core/limits.py).
 create table installation_counters (

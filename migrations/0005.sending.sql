@@ -455,3 +455,17 @@ end
 $$;
 revoke all on function learn_statistics() from public;
 grant execute on function learn_statistics() to outreach_app, outreach_worker;
+-- Which of these attempts, of whatever tenants, the ledger does not know: places in the arrays, from 1.
+create function attempts_missing(tenant_ids uuid[], message_ids uuid[], attempts smallint[]) returns setof bigint
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select r.place
+  from unnest(tenant_ids, message_ids, attempts) with ordinality as r (tenant_id, message_id, attempt, place)
+  where not exists (
+    select from send_attempts a
+    where a.tenant_id = r.tenant_id and a.message_id = r.message_id and a.attempt = r.attempt
+  )
+$$;
+revoke all on function attempts_missing(uuid[], uuid[], smallint[]) from public;
+grant execute on function attempts_missing(uuid[], uuid[], smallint[]) to outreach_worker;
+

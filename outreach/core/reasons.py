@@ -33,6 +33,11 @@ PAUSES: dict[str, Reason] = {
         "an operator",
         "resumed",
     ),
+    "data_loss_hold": Reason(
+        "The database may have forgotten mail that went out; nothing is sent until that is settled.",
+        "an operator",
+        "approved",
+    ),
     "tenant_paused": Reason(
         'Sending is paused[ by {who}][ since {since}][: "{reason}"].', "a manager", "resumed"
     ),

@@ -39,6 +39,8 @@ from outreach.store.holds import No, Postponement, SetHold
 # A value that is missing may have been filled in; a pause may have ended without a word to us.
 VALUE_LOOK_SECONDS = 3600.0
 PAUSE_LOOK_SECONDS = 5.0
+FENCE_LOOK_SECONDS = 1.0  # a restart is looked at within a second
+DATA_LOSS_HOLD = "data_loss_hold"
 PACED_LOOK_SECONDS = 0.2
 # A body is applied within a tenth of a second. One that has waited for longer, as after a time
 # without a worker, may hold an unsubscribe, which our 2xx has promised to honour: sending waits.
@@ -144,7 +146,15 @@ def _step(composed: Composed) -> ArmedStep:
 
 
 async def _is_barred(tx: Tx, tenant_id: UUID, budget: Budget) -> bool:
-    """Whether a pause, the provider or unapplied webhooks stand before all; parks the tenant."""
+    """Whether a loss of data, a pause, the provider or unapplied webhooks stand before all.
+
+    Parks the tenant.
+    """
+    if budget.is_fenced:
+        await holds.open_holds(tx, tenant_id, [SetHold("installation", tenant_id, DATA_LOSS_HOLD)])
+        look_at = budget.granted_at + timedelta(seconds=FENCE_LOOK_SECONDS)
+        await holds.park_tenant(tx, tenant_id, look_at)
+        return True
     later = budget.provider_later_until
     if later is not None and later > budget.granted_at:
         hold = SetHold("installation", tenant_id, "provider_later", later)

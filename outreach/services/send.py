@@ -9,7 +9,7 @@ rescuer calls them unknown when their deadline has passed, and nothing is sent t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -59,6 +59,7 @@ class SendContext:
     batches_in_flight: int = 3
     deadline_seconds: float = 10.0
     recorder: Recorder = NO_RECORDER
+    armed: Callable[[UUID, Sequence[Mail]], None] = lambda tenant_id, mails: None
 
 
 def send_context(
@@ -123,6 +124,7 @@ async def _claim(context: SendContext, tenant_id: UUID) -> Claim | None:
         recorder=context.recorder,
     )
     try:
+        context.armed(tenant_id, claim.mails)  # before the first request: the fence remembers it
         await refuse(context.db, tenant_id, claim.refused)
     except BaseException:  # nobody sends these
         context.recorder.lapse(claim.attempts)

@@ -37,6 +37,7 @@ class Budget:
     is_tracking_opens: bool
     is_tracking_clicks: bool
     installation_state: PauseState
+    is_fenced: bool  # a loss of data is held, or nobody has looked at this run of the server
     provider_paused_at: datetime | None
     provider_later_until: datetime | None
     installation_caps: list[int | None]

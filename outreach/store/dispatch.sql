@@ -18,6 +18,8 @@ select
   t.is_tracking_opens,
   t.is_tracking_clicks,
   i.state as installation_state,
+  coalesce(i.data_loss_held_at is not null or i.fence_started_at <> pg_postmaster_start_time()
+    or i.fence_database <> (select d.oid::bigint from pg_database d where d.datname = current_database()), false) as is_fenced,
   i.provider_paused_at,
   i.provider_later_until,
   array[i.per_minute_max, i.per_hour_max, i.per_day_max] as installation_caps,
@@ -51,7 +53,7 @@ select
   exists (
     select from send_holds h
     where h.tenant_id = t.id and h.scope in ('tenant', 'installation') and h.ended_at is null
-      and (h.reason like 'limit%%' or h.reason = 'provider_later')
+      and (h.reason like 'limit%%' or h.reason in ('provider_later', 'data_loss_hold'))
   ) as is_held_by_limit
 from tenants t
 cross join installation i

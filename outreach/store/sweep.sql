@@ -17,7 +17,8 @@ select 'apply_events', null where exists (select from webhook_deliveries where s
 -- places among the requests under way is parked for a moment and is not idle.
 with gate as (
   select state = 'active' as is_running,
-    provider_paused_at is null and (provider_later_until is null or provider_later_until <= now()) as is_sending
+    data_loss_held_at is null and provider_paused_at is null
+      and (provider_later_until is null or provider_later_until <= now()) as is_sending
   from installation
 )
 select not exists (select from webhook_deliveries where state = 'received')

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from procrastinate import JobContext
 
@@ -18,6 +18,8 @@ from outreach.config import Settings
 from outreach.core.errors import Invalid
 from outreach.db import Database
 from outreach.providers.sendgrid import SendGrid
+from outreach.services.fence import Watch
+from outreach.services.fence_marks import Marks
 from outreach.services.send import SendContext, send_context
 from outreach.store.wakeups import QUEUES
 from outreach.tasks.flights import Flights
@@ -33,6 +35,7 @@ class WorkerContext:
     stop: asyncio.Event  # set: end what you do as soon as it can be left
     flights: Flights
     sender: SendContext | None  # None where no mail is sent
+    watch: Watch  # over the database: has it forgotten anything?
 
     @property
     def sends(self) -> SendContext:
@@ -43,9 +46,12 @@ class WorkerContext:
 
 @asynccontextmanager
 async def open_context(
-    settings: Settings, stop: asyncio.Event, queues: Collection[str] | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    queues: Collection[str] | None = None,
+    marks: Marks | None = None,
 ) -> AsyncIterator[WorkerContext]:
-    """Connections for a worker of these queues (None: all).
+    """Connections for a worker of these queues (None: all), which remembers by these marks.
 
     Raises Invalid when a setting is missing; one that sends nothing needs no account.
     """
@@ -59,11 +65,11 @@ async def open_context(
     )
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(database)
-        sender = None
+        watch, sender = Watch(db, marks or Marks(None)), None
         if is_sending(queues):
             provider = await stack.enter_async_context(SendGrid(settings))
-            sender = send_context(db, provider, settings)
-        yield WorkerContext(db, stop, Flights(), sender)
+            sender = replace(send_context(db, provider, settings), armed=watch.note)
+        yield WorkerContext(db, stop, Flights(), sender, watch)
 
 
 def is_sending(queues: Collection[str] | None) -> bool:

@@ -15,6 +15,7 @@ import asyncio
 import gc
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,12 @@ from procrastinate.exceptions import ConnectorException
 from outreach import log
 from outreach.config import Settings
 from outreach.core.errors import Refused, Unavailable
+from outreach.services.fence_marks import Marks
 from outreach.services.sweep import delete_stalled_jobs, is_idle, sweep_once
 from outreach.store.wakeups import MAINTENANCE
 from outreach.tasks.connector import can_listen, connector
 from outreach.tasks.context import CONTEXT_KEY, WorkerContext, open_context
+from outreach.tasks.fence import watching
 from outreach.tasks.runner import is_away
 from outreach.tasks.startup import check_clock
 
@@ -93,14 +96,18 @@ async def work(app: OutreachApp, settings: Settings, orders: Orders, stop: async
     _spare_the_collector()
     delay = RESTART_SECONDS
     is_lost = False
+    marks = Marks(Path(settings.state_dir))
     while not stop.is_set():
         began_at = monotonic()
         try:
-            async with open_context(settings, stop, orders.queues) as context:
+            async with open_context(settings, stop, orders.queues, marks) as context:
                 await check_clock(context.db)
-                _log.info("worker_started", queues=orders.queues, is_back=is_lost)
-                is_lost = False
-                if await _shift(app, settings, orders, context):
+                async with watching(context.watch):
+                    _log.info("worker_started", queues=orders.queues, is_back=is_lost)
+                    is_lost = False
+                    has_ended = await _shift(app, settings, orders, context)
+                if has_ended:
+                    await context.watch.end()
                     return
             _log.warning("worker_restarts", error=None)
         except Lost as error:

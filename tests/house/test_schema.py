@@ -16,6 +16,7 @@ NO_TENANT_KEYS = {
     "installation": "one row, for everybody",
     "installation_counters": "counted over all tenants",
     "provider_log_slots": "the account's, which all tenants share",
+    "fence_pulses": "a worker serves all tenants",
     "tenants": "the tenant itself",
     "api_keys": "found by its secret's hash; an operator's belongs to nobody",
     "audit_log": "an operator's act belongs to nobody",
