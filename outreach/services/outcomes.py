@@ -97,9 +97,11 @@ async def record_outcomes(tx: Tx, tenant_id: UUID, results: Sequence[Result]) ->
 def _is_news(row: LockedMessage, result: Result) -> bool:
     if row.attempt_outcome == AttemptOutcome.ARMED:
         return True
-    return row.attempt_outcome == AttemptOutcome.UNKNOWN and isinstance(
-        result.outcome, Accepted | NotSent
-    )
+    if row.attempt_outcome != AttemptOutcome.UNKNOWN:
+        return False
+    if result.settled_by == "recorder":  # its message may have been given up meanwhile
+        return isinstance(result.outcome, Accepted)
+    return isinstance(result.outcome, Accepted | NotSent)
 
 
 async def _report_contradictions(
