@@ -12,6 +12,7 @@ import functools
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal, cast
@@ -21,11 +22,13 @@ import aiohttp
 
 from outreach import config
 from outreach import db as database
+from outreach.config import Settings
 from outreach.db import Database
 from outreach.providers.sendgrid import SendGrid
+from outreach.recorder import NO_RECORDER, Recorder, open_recorder
 from outreach.services import apply_events as applying
 from outreach.services import fire_timers as firing
-from outreach.services import fold_events, refuse, send
+from outreach.services import fold_events, recover, refuse, send
 from outreach.store import counters, deliveries, dispatch, events, holds, ledger, timers
 
 # So long after the request was written the process ends; the sandbox answers later than that.
@@ -53,6 +56,7 @@ POINTS = {
     "request: not begun": Point(SendGrid, "send", "before"),
     "request: on its way": Point(aiohttp.ClientResponse, "start", "within"),
     "request: answered": Point(SendGrid, "send", "after"),
+    "request: recovered, file not removed": Point(recover, "_settle_some", "after"),
     "record: not begun": Point(send, "record", "before"),
     "record: settled, not committed": Point(ledger, "settle_attempts", "after"),
     "record: committed": Point(send, "record", "after"),
@@ -94,14 +98,15 @@ class Life:
     kill: Kill | None
     batch_max: int
     batches_in_flight: int
+    state_dir: str | None = None  # where its recorder is; None: it has none
 
 
 def main(life: Life, is_there: Connection | None = None) -> None:
     """Live; called in a process that was forked for it, which says when it is at the point."""
     if life.kill is not None and life.kill.signal is signal.SIGSTOP:
-        _shorten_patience()
+        shorten_patience()
     if life.kill is not None:
-        _arm(life.kill, is_there)
+        arm(life.kill, is_there)
     asyncio.run(live(life))
 
 
@@ -114,11 +119,21 @@ async def live(life: Life) -> None:
         send_batch_max=life.batch_max,
         send_batches_in_flight=life.batches_in_flight,
     )
+    with ExitStack() as stack:
+        recorder = NO_RECORDER
+        if life.state_dir is not None:
+            recorder = stack.enter_context(open_recorder(life.state_dir, life.conninfo))
+        await work(life, settings, recorder)
+
+
+async def work(life: Life, settings: Settings, recorder: Recorder) -> None:
+    """The rounds of a life."""
     pool = Database.at(life.conninfo, size_max=6, application=APPLICATION)
     async with pool as db, SendGrid(settings) as provider:
-        context = send.send_context(db, provider, settings)
+        context = send.send_context(db, provider, settings, recorder)
         stop = asyncio.Event()
         while True:
+            await recover.recover(db, recorder)
             found = await asyncio.gather(
                 send.send_due(context, life.tenant_id, stop=stop, slice_seconds=5.0),
                 applying.apply_events(db, deliveries_max=2),
@@ -129,7 +144,7 @@ async def live(life: Life) -> None:
                 return
 
 
-def _shorten_patience() -> None:
+def shorten_patience() -> None:
     """Let the server end a transaction of ours after a second instead of a minute."""
     statements = cast(dict[str, str], dispatch.SQL)
     assert LONG in statements["begin_claim"] and LONG in database.SET_ROLE
@@ -137,7 +152,9 @@ def _shorten_patience() -> None:
     database.SET_ROLE = database.SET_ROLE.replace(LONG, SHORT)
 
 
-def _arm(kill: Kill, is_there: Connection | None) -> None:
+def arm(kill: Kill, is_there: Connection | None = None) -> None:
+    """Let this process end, or freeze, at the point; `is_there` is told just before."""
+
     def end() -> None:
         if is_there is not None:
             is_there.send_bytes(b"1")

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class World:
     conninfo: str
     sandbox: SandboxServer
     campaign: Campaign
+    state_dir: str | None = None  # of the workers' recorders
     kills: int = 0
     lost: set[tuple[str, int]] = field(default_factory=set)
 
@@ -117,6 +119,7 @@ class World:
             kill,
             BATCH_MAX,
             BATCHES_IN_FLIGHT,
+            self.state_dir,
         )
 
     @asynccontextmanager
@@ -195,7 +198,12 @@ class World:
 
 @asynccontextmanager
 async def world(
-    db: Database, conninfo: str, *, count: int = CONTACTS, latency_ms: int = 20
+    db: Database,
+    conninfo: str,
+    *,
+    count: int = CONTACTS,
+    latency_ms: int = 20,
+    is_recorded: bool = True,
 ) -> AsyncIterator[World]:
     """A campaign with `count` mails due; two addresses are suppressed, six meet refusals."""
     settings = SandboxSettings(
@@ -208,7 +216,9 @@ async def world(
             FaultOrder(status=429, reset_seconds=30, address="p8-@cust.example"),
         )
         async with webhook(conninfo, sandbox):
-            yield World(db, conninfo, sandbox, await due_campaign(db, count))
+            with tempfile.TemporaryDirectory(prefix="outreach-state-") as folder:
+                campaign = await due_campaign(db, count)
+                yield World(db, conninfo, sandbox, campaign, folder if is_recorded else None)
 
 
 async def due_campaign(db: Database, count: int) -> Campaign:
