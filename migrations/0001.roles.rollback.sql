@@ -1,6 +1,6 @@
 drop function if exists reason_text(suppression_reason);
 drop type if exists address_verdict, plan_author, unknown_policy, suppression_reason, webhook_state, event_type, delivery_state,
-  attempt_outcome, message_state, action_state, action_kind, enrollment_state, campaign_state, sender_state, pause_state;
+  attempt_outcome, message_state, action_state, action_kind, enrollment_state, campaign_state, reputation_state, sender_state, pause_state;
 drop function if exists protect_tenant_table(regclass, text, text);
 drop function if exists new_id();
 drop function if exists app_tenant();

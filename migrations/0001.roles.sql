@@ -67,6 +67,7 @@ $$;
 
 create type pause_state as enum ('active', 'paused');
 create type sender_state as enum ('unverified', 'verified');
+create type reputation_state as enum ('good', 'slowed', 'stopped');
 create type campaign_state as enum ('draft', 'active', 'paused', 'completed', 'stopped');
 create type enrollment_state as enum ('draft', 'active', 'paused', 'completed', 'stopped', 'failed');
 create type action_kind as enum ('send', 'timeout');

@@ -2,6 +2,17 @@
 
 -- depends: 0003.people
 
+-- Addresses that a tenant's senders share, and that receivers get to know as one: warmed up together.
+create table ip_pools (
+  tenant_id uuid not null references tenants (id),
+  name text not null check (length(name) between 2 and 64),
+  first_sent_at timestamptz,  -- when the provider first accepted a mail by it; its warm-up counts from here
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (tenant_id, name)
+);
+select protect_tenant_table('ip_pools', 'select, insert', 'select, update');
+
 create table sender_identities (
   tenant_id uuid not null references tenants (id),
   id uuid not null default new_id(),
@@ -14,14 +25,39 @@ create table sender_identities (
   provider_id text,  -- the provider's own id of this identity
   paused_at timestamptz,
   pause_reason text,
+  ip_pool text,
+  ip_pool_at timestamptz not null default now(),  -- since when it sends by that pool, or by none
+  first_sent_at timestamptz,  -- when the provider first accepted a mail of it; its warm-up counts from here
+  -- Lowered by bounces and complaints (core/reputation.py): fewer sends, or none.
+  reputation reputation_state not null default 'good',
+  reputation_at timestamptz not null default now(),  -- since when
+  reputation_calm_at timestamptz,  -- since when it could rise, were it so for long enough
+  warmup_lost_seconds double precision not null default 0,  -- of the warm-up, to times of a lower reputation
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (tenant_id, id),
+  foreign key (tenant_id, ip_pool) references ip_pools (tenant_id, name),
   check ((state = 'verified') = (verified_at is not null)),
   check ((paused_at is null) = (pause_reason is null))
 );
 create unique index sender_identities_address on sender_identities (tenant_id, lower(from_email));
 select protect_tenant_table('sender_identities', 'select, insert, update', 'select, update');
+
+-- What became of each sender's mail, by the hour in which we heard of it. Kept for the window that
+-- reputation is judged by.
+create table sender_outcomes (
+  tenant_id uuid not null,
+  sender_id uuid not null,
+  hour_at timestamptz not null,
+  settled integer not null default 0,  -- the receiver took it, or refused it
+  bounced integer not null default 0,
+  complained integer not null default 0,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (tenant_id, sender_id, hour_at),
+  foreign key (tenant_id, sender_id) references sender_identities (tenant_id, id)
+) with (fillfactor = 70);
+select protect_tenant_table('sender_outcomes', 'select, delete', 'select, insert, update');
 
 create table campaigns (
   tenant_id uuid not null references tenants (id),

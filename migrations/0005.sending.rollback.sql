@@ -1,4 +1,9 @@
 drop function if exists learn_statistics();
+drop function if exists sender_caps(
+  sender_identities, send_rate_limits, send_rate_limits, integer, integer, integer, integer, timestamptz);
+drop function if exists senders_lowered();
+drop function if exists prune_sender_outcomes(interval);
+drop function if exists senders_to_judge(interval, interval);
 drop function if exists open_alarms();
 drop function if exists unknowns_due(integer);
 drop table if exists provider_log_slots, outcome_evidence;
@@ -12,6 +17,9 @@ drop table if exists incidents, send_holds, send_refusals, rate_limit_counters, 
   outbound_messages, scheduled_actions;
 drop function if exists expired_bucket(timestamptz, integer);
 drop function if exists cap_in_force(integer, boolean, integer, boolean, integer);
+drop function if exists slowed_cap(integer, reputation_state);
+drop function if exists ramp_cap(integer, double precision);
+drop function if exists warm_seconds(timestamptz, double precision, reputation_state, timestamptz, timestamptz);
 drop function if exists live_tokens(integer[], integer[], integer);
 drop function if exists guard_attempt();
 drop function if exists guard_message();

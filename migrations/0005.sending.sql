@@ -181,13 +181,16 @@ create trigger guard_attempt before update of outcome on send_attempts for each 
 -- A tenant's own limits; null is the default of core/limits.py. Key '' is every sender or every domain.
 create table send_rate_limits (
   tenant_id uuid not null references tenants (id),
-  scope text not null check (scope in ('sender', 'tenant', 'domain')),
+  scope text not null check (scope in ('sender', 'pool', 'tenant', 'domain')),
   key text not null default '',
   per_minute_max integer check (per_minute_max >= 0),
   per_hour_max integer check (per_hour_max >= 0),
   per_day_max integer check (per_day_max >= 0),
   concurrent_max integer check (concurrent_max > 0),
   is_off boolean not null default false,
+  warmup_max integer check (warmup_max >= 0),  -- the day cap of the first three days
+  bounce_percent_max double precision check (bounce_percent_max between 0 and 100),
+  complaint_percent_max double precision check (complaint_percent_max between 0 and 100),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (tenant_id, scope, key)
@@ -234,6 +237,51 @@ language sql immutable parallel safe
 as $$
   select coalesce(own, case when own_is_off then 2147483647 end, general, case when general_is_off then 2147483647 end,
     fallback, 2147483647)
+$$;
+
+-- How far a warm-up has come: the time since the first send, without what a lower reputation took of it.
+create function warm_seconds(
+  first_sent_at timestamptz, lost_seconds double precision, reputation reputation_state, since timestamptz, at timestamptz)
+returns double precision
+language sql immutable parallel safe
+as $$
+  select coalesce(extract(epoch from at - first_sent_at) - lost_seconds - extract(epoch from at - since)
+    * case reputation when 'slowed' then 0.5 when 'stopped' then 1 else 0 end, 0)::double precision
+$$;
+
+-- The day cap of a warm-up: doubled every three days. Twin of core/warmup.py.
+create function ramp_cap(first_day integer, warm_seconds double precision) returns integer
+language sql immutable parallel safe
+as $$
+  select least(first_day * 2::double precision ^ least(floor(greatest(warm_seconds, 0) / 259200), 31), 2147483647)::integer
+$$;
+
+-- What is left of a cap for a sender of this reputation. Twin of core/limits.py `slowed`.
+create function slowed_cap(cap integer, reputation reputation_state) returns integer
+language sql immutable parallel safe
+as $$ select case when reputation = 'slowed' and cap > 1 and cap < 2147483647 then cap / 2 else cap end $$;
+
+-- What a sender may send now: its limits by the rule for it, the rule for all, or the default; the day's
+-- within its warm-up, all of them by its reputation.
+create function sender_caps(
+  s sender_identities, own send_rate_limits, general send_rate_limits,
+  minute_default integer, hour_default integer, day_default integer, warmup_default integer, at timestamptz)
+returns table (minute integer, hour integer, day integer, is_warming boolean, warm_seconds double precision)
+language sql stable
+as $$
+  select slowed_cap(given.minute, s.reputation), slowed_cap(given.hour, s.reputation),
+    slowed_cap(least(given.day, given.ramp), s.reputation), given.ramp < given.day, given.warm
+  from (
+    select
+      cap_in_force(own.per_minute_max, own.is_off, general.per_minute_max, general.is_off, minute_default) as minute,
+      cap_in_force(own.per_hour_max, own.is_off, general.per_hour_max, general.is_off, hour_default) as hour,
+      cap_in_force(own.per_day_max, own.is_off, general.per_day_max, general.is_off, day_default) as day,
+      ramp_cap(cap_in_force(own.warmup_max, own.is_off, general.warmup_max, general.is_off, warmup_default), warm.seconds) as ramp,
+      warm.seconds as warm
+    from (
+      select warm_seconds(s.first_sent_at, s.warmup_lost_seconds, s.reputation, s.reputation_at, at) as seconds
+    ) warm
+  ) given
 $$;
 
 -- A no for one action: one row for each refusal and for each change of the reason for a hold.
@@ -427,6 +475,49 @@ as $$
   where t.state = 'active'
     and exists (select from send_refusals r where r.tenant_id = t.id and r.reason = 'value_missing')
 $$;
+
+-- Senders to be judged: those of whose mail something was heard lately, and those of a lower reputation,
+-- with what became of their mail in the window.
+create function senders_to_judge(span interval, lately interval) returns table (
+  tenant_id uuid, sender_id uuid, from_email text, reputation reputation_state, since timestamptz, calm_at timestamptz,
+  settled bigint, bounced bigint, complained bigint, bounce_percents double precision[], complaint_percents double precision[])
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select s.tenant_id, s.id, s.from_email, s.reputation, s.reputation_at, s.reputation_calm_at,
+    tally.settled, tally.bounced, tally.complained,
+    array[own.bounce_percent_max, general.bounce_percent_max], array[own.complaint_percent_max, general.complaint_percent_max]
+  from sender_identities s
+  left join lateral (
+    select o.updated_at from sender_outcomes o
+    where o.tenant_id = s.tenant_id and o.sender_id = s.id
+    order by o.hour_at desc limit 1
+  ) latest on true
+  left join send_rate_limits own on own.tenant_id = s.tenant_id and own.scope = 'sender' and own.key = s.id::text
+  left join send_rate_limits general on general.tenant_id = s.tenant_id and general.scope = 'sender' and general.key = ''
+  cross join lateral (
+    select coalesce(sum(o.settled), 0) as settled, coalesce(sum(o.bounced), 0) as bounced,
+      coalesce(sum(o.complained), 0) as complained
+    from sender_outcomes o
+    where o.tenant_id = s.tenant_id and o.sender_id = s.id and o.hour_at > now() - span
+  ) tally
+  where s.reputation <> 'good' or latest.updated_at > now() - lately
+$$;
+
+-- Hours that no judgement looks at any more are deleted; how many.
+create function prune_sender_outcomes(span interval) returns bigint
+language sql security definer set search_path = public, pg_temp
+as $$
+  with gone as (delete from sender_outcomes o where o.hour_at < now() - span returning 1) select count(*) from gone
+$$;
+
+-- How many senders are of a lower reputation, over all tenants.
+create function senders_lowered() returns table (reputation reputation_state, senders bigint)
+language sql stable security definer set search_path = public, pg_temp
+as $$ select s.reputation, count(*) from sender_identities s where s.reputation <> 'good' group by 1 $$;
+
+revoke all on function senders_to_judge(interval, interval), prune_sender_outcomes(interval), senders_lowered() from public;
+grant execute on function senders_to_judge(interval, interval), prune_sender_outcomes(interval), senders_lowered()
+  to outreach_worker;
 
 revoke all on function tenants_due(integer, interval), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
   from public;

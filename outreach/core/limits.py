@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from outreach.core.states import Reputation
+from outreach.core.warmup import ramp_cap
+
 SUB_BUCKETS = 60
 START_SECONDS_MAX = 2.0  # a request that has not begun this long after its grant is not sent
 
@@ -31,6 +34,7 @@ class Scope(StrEnum):
     """What a limit is for; also the order in which the binding one is named."""
 
     SENDER = "sender"
+    POOL = "pool"
     TENANT = "tenant"
     DOMAIN = "domain"
     INSTALLATION = "installation"
@@ -44,6 +48,7 @@ class Limits:
     per_hour: int | None = None
     per_day: int | None = None
     concurrent: int | None = None
+    warm_up: int | None = None  # the day cap of the first days (core/warmup.py)
 
     def windows(self) -> Iterable[tuple[int, int]]:
         """(window in seconds, cap), shortest first."""
@@ -54,8 +59,10 @@ class Limits:
                 yield window, cap
 
 
+# 2,000 a day is what the large mailbox hosts let one address send to people outside.
 DEFAULTS: Mapping[Scope, Limits] = {
-    Scope.SENDER: Limits(per_minute=20, per_hour=1_000),
+    Scope.SENDER: Limits(per_minute=20, per_hour=1_000, per_day=2_000, warm_up=200),
+    Scope.POOL: Limits(warm_up=200),
     Scope.TENANT: Limits(per_hour=5_000),
     Scope.DOMAIN: Limits(per_hour=200),
     Scope.INSTALLATION: Limits(per_hour=20_000),
@@ -65,6 +72,7 @@ REASONS: Mapping[tuple[Scope, int], str] = {
     (Scope.SENDER, MINUTE): "limit_minute",
     (Scope.SENDER, HOUR): "limit_hour",
     (Scope.SENDER, DAY): "limit_day",
+    **{(Scope.POOL, window): "limit_pool" for window in WINDOWS},
     **{(Scope.TENANT, window): "limit_tenant" for window in WINDOWS},
     **{(Scope.DOMAIN, window): "limit_domain" for window in WINDOWS},
     **{(Scope.INSTALLATION, window): "limit_installation" for window in WINDOWS},
@@ -80,13 +88,16 @@ class Override:
     per_day: int | None = None
     concurrent: int | None = None
     is_off: bool = False
+    warm_up: int | None = None
+    bounce_percent: float | None = None
+    complaint_percent: float | None = None
 
 
 def effective(scope: Scope, *overrides: Override | None) -> Limits:
     """The limits in force: for each window the first override that speaks of it, else the default.
 
-    Overrides come the most particular first. `is_off` speaks of every window (day cap included) and
-    lifts it; it does not lift `concurrent`, which paces and is no window.
+    Overrides come the most particular first. `is_off` speaks of every window, day cap and warm-up
+    included, and lifts it; it does not lift `concurrent`, which paces and is no window.
     """
     given = [override for override in overrides if override is not None]
     default = DEFAULTS[scope]
@@ -102,7 +113,34 @@ def effective(scope: Scope, *overrides: Override | None) -> Limits:
         cap(((o.per_hour, o.is_off) for o in given), default.per_hour),
         cap(((o.per_day, o.is_off) for o in given), default.per_day),
         cap(((o.concurrent, False) for o in given), default.concurrent),
+        cap(((o.warm_up, o.is_off) for o in given), default.warm_up),
     )
+
+
+def in_force(limits: Limits, warm_seconds: float, reputation: Reputation) -> Limits:
+    """The caps of this moment: the day's within its warm-up, all of them by reputation."""
+    ramp = ramp_cap(limits.warm_up, warm_seconds)
+    caps = [cap for cap in (limits.per_day, ramp) if cap is not None]
+    return Limits(
+        slowed(limits.per_minute, reputation),
+        slowed(limits.per_hour, reputation),
+        slowed(min(caps, default=None), reputation),
+        limits.concurrent,
+        limits.warm_up,
+    )
+
+
+def is_warming(limits: Limits, warm_seconds: float) -> bool:
+    """Whether the warm-up allows less than the day cap does."""
+    ramp = ramp_cap(limits.warm_up, warm_seconds)
+    return ramp is not None and (limits.per_day is None or ramp < limits.per_day)
+
+
+def slowed(cap: int | None, reputation: Reputation) -> int | None:
+    """What is left of a cap: half of it for a sender that is slowed, and at least one."""
+    if cap is None or cap <= 1 or reputation is not Reputation.SLOWED:
+        return cap
+    return cap // 2
 
 
 def bucket_seconds(window_seconds: int) -> int:

@@ -139,6 +139,9 @@ LIMITS: dict[str, Reason] = {
     "limit_domain": Reason(
         "[{n} {unit} to|The limit of mails to] [{domain}|this domain]; full.", _BY_ITSELF, "until"
     ),
+    "limit_pool": Reason(
+        "[{n} {unit} for|The limit of] the IP pool[ {key}]; full.", _BY_ITSELF, "until"
+    ),
     "limit_tenant": Reason("[{n} {unit} for|The limit of] this tenant; full.", _BY_ITSELF, "until"),
     "limit_installation": Reason(
         "[{n} {unit} for|The limit of] the whole installation; full.", _BY_ITSELF, "until"

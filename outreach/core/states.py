@@ -23,6 +23,14 @@ class SenderState(StrEnum):
     VERIFIED = "verified"  # the provider said so, or an operator by force
 
 
+class Reputation(StrEnum):
+    """SQL `reputation_state`: what bounces and complaints let a sender do, best first."""
+
+    GOOD = "good"
+    SLOWED = "slowed"  # half of every limit
+    STOPPED = "stopped"  # nothing
+
+
 class CampaignState(StrEnum):
     """SQL `campaign_state`."""
 

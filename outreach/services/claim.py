@@ -27,10 +27,11 @@ from outreach.core.schedule import zone_for
 from outreach.core.states import EnrollmentState, PauseState, Verdict
 from outreach.db import Database
 from outreach.recorder import NO_RECORDER, Recorder
-from outreach.services import tokens
+from outreach.services import sender_limits, tokens
 from outreach.services.compose import Composed, Terms, compose
 from outreach.services.outcomes import ArmedStep
 from outreach.services.plans import load_plans
+from outreach.services.sender_limits import Pools
 from outreach.sql import Tx
 from outreach.store import counters, dispatch, holds
 from outreach.store.dispatch import Budget, DomainTokens, Lane
@@ -61,6 +62,7 @@ class Claim:
     seen: int = 0  # actions read; 0: there is nothing to do now
     is_probe: bool = False  # one mail that shows whether the provider, told to wait, answers again
     armed_at: datetime | None = None
+    newcomers: Mapping[UUID, UUID] = field(default_factory=dict)  # mails whose sender is new
 
     @property
     def attempts(self) -> list[tuple[UUID, int]]:
@@ -83,6 +85,7 @@ class _Batch:
     canceled: list[UUID] = field(default_factory=list)
     crowded: list[DueSend] = field(default_factory=list)  # their domain has no token left
     domains: dict[str, DomainTokens] = field(default_factory=dict)
+    pools: Pools = field(default_factory=dict)
 
 
 async def claim_batch(
@@ -124,9 +127,11 @@ async def _claim(
     if total < 1:
         return Claim()
     lanes = await dispatch.list_lanes(tx, tenant_id)
-    ready = [lane for lane in lanes if lane.is_verified and not lane.is_paused]
-    takes = tokens.share([lane for lane in ready if tokens.room_of(lane) > 0], total)
-    until = await _hold_senders(tx, tenant_id, lanes, budget.granted_at)
+    pools = await sender_limits.read_pools(tx, tenant_id, lanes)
+    lanes = sender_limits.within_pools(lanes, pools)
+    ready = [lane for lane in lanes if lane.is_ready and tokens.room_of(lane) > 0]
+    takes = sender_limits.share_pools(tokens.share(ready, total), lanes, pools)
+    until = await _hold_senders(tx, tenant_id, lanes, pools, budget.granted_at)
     if not takes:
         if until is not None:
             await holds.park_tenant(tx, tenant_id, until)
@@ -134,9 +139,11 @@ async def _claim(
     due = await dispatch.claim_sends(tx, tenant_id, takes)
     batch = await _decide(tx, tenant_id, due, budget, terms)
     by_id = {lane.sender_id: lane for lane in lanes}
+    batch.pools = pools
     await _grant(tx, tenant_id, batch, by_id, budget, deadline_seconds)
+    new = sender_limits.newcomers([(c.mail, c.due) for c in batch.granted], by_id, pools)
     mails, steps = [c.mail for c in batch.granted], [_step(c) for c in batch.granted]
-    return Claim(mails, steps, batch.refused, start_by, len(due), is_probe, budget.granted_at)
+    return Claim(mails, steps, batch.refused, start_by, len(due), is_probe, budget.granted_at, new)
 
 
 def _step(composed: Composed) -> ArmedStep:
@@ -212,29 +219,20 @@ async def _bound(
 
 
 async def _hold_senders(
-    tx: Tx, tenant_id: UUID, lanes: Sequence[Lane], at: datetime
+    tx: Tx, tenant_id: UUID, lanes: Sequence[Lane], pools: Pools, at: datetime
 ) -> datetime | None:
     """Say of each sender that cannot send now why, once; when the first of them can again.
 
     None: there is no sender with something due, or only a person's act can help.
     """
-    stopped = [lane for lane in lanes if not lane.is_verified or lane.is_paused]
+    stopped = [lane for lane in lanes if not lane.is_ready]
     spent = {lane.sender_id: lane for lane in lanes if lane not in stopped and lane.free < 1}
-    found = [
-        SetHold(
-            "sender", lane.sender_id, "sender_paused" if lane.is_paused else "sender_unverified"
-        )
-        for lane in stopped
-    ]
+    found = sender_limits.stops(stopped)
     untils: list[datetime] = []
     if spent:
-        wanted = {str(sender_id): lane.caps() for sender_id, lane in spent.items()}
-        bounds, _ = await tokens.read_bounds(tx, tenant_id, Scope.SENDER, wanted, at)
-        for sender_id in spent:
-            bound = bounds[str(sender_id)]
-            detail = bound.detail(Scope.SENDER, str(sender_id))
-            found.append(SetHold("sender", sender_id, bound.reason, bound.until, detail))
-            untils.append(bound.until)
+        full = await sender_limits.read_holds(tx, tenant_id, list(spent.values()), pools, at)
+        found += full
+        untils += [hold.until for hold in full if hold.until is not None]
     if found:
         await holds.open_holds(tx, tenant_id, found)
     granting = [
@@ -390,6 +388,7 @@ async def _take(
     at = budget.granted_at
     pairs = [(c.due.sender_id, c.due.email_domain) for c in batch.granted]
     taken = tokens.taken(pairs, lanes, batch.domains, tokens.tenant_limits(budget), at)
+    taken += sender_limits.taken(pairs, lanes, batch.pools, at)
     if taken:
         await counters.take_tokens(tx, tenant_id, taken, at=at)
     caps = list(tokens.installation_limits(budget).windows())

@@ -27,7 +27,7 @@ from outreach.core.outcome import Accepted, NotSent, Outcome, Unknown
 from outreach.db import Database, Role, is_connection_lost
 from outreach.providers.protocol import MailProvider
 from outreach.recorder import NO_RECORDER, Recorder
-from outreach.services import tokens
+from outreach.services import sender_limits, tokens
 from outreach.services.answers import record_answers
 from outreach.services.claim import Claim, claim_batch
 from outreach.services.compose import Terms
@@ -147,6 +147,7 @@ async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
                 results = [_result(*tasks[task], task) for task in done]
                 await record(context.db, tenant_id, results)
                 recorder.release((result.message_id, result.attempt) for result in results)
+                await sender_limits.begin_warm_ups(context.db, tenant_id, claim.newcomers, results)
                 await _mind_provider(context.db, tenant_id, results, is_probe=claim.is_probe)
     except BaseException:
         for task, (mail, _) in tasks.items():
@@ -229,6 +230,7 @@ async def give_back(db: Database, tenant_id: UUID, freed: Sequence[Freed]) -> No
     async with db.transaction(Role.WORKER, tenant_id) as tx:
         await dispatch.begin_claim(tx, tenant_id)
         taken = tokens.every_window([(f.sender_id, f.domain, f.armed_at) for f in freed])
+        taken += await sender_limits.freed_of_pools(tx, tenant_id, freed)
         await counters.give_back_tokens(tx, tenant_id, taken)
         await holds.park_tenant(tx, tenant_id, None)  # there is something to claim again
         windows = tokens.installation_windows([f.armed_at for f in freed])

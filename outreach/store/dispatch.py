@@ -17,7 +17,7 @@ from uuid import UUID
 from outreach import sql
 from outreach.core.gates import DueSend
 from outreach.core.limits import DAY, DEFAULTS, HOUR, MINUTE, Scope
-from outreach.core.states import PauseState
+from outreach.core.states import PauseState, Reputation
 from outreach.sql import Tx
 
 SQL = sql.load(__file__)
@@ -68,6 +68,17 @@ class Lane:
     free: int
     is_held_by_limit: bool
     armed: int
+    reputation: str = Reputation.GOOD
+    is_warming: bool = False  # the day cap is that of its warm-up
+    warm_seconds: float = 0.0
+    ip_pool: str | None = None
+    is_new: bool = False  # nothing of it was accepted yet
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing but tokens stands against sending."""
+        is_stopped = self.reputation == Reputation.STOPPED
+        return self.is_verified and not self.is_paused and not is_stopped
 
     def caps(self) -> list[tuple[int, int]]:
         """(window, cap) of the windows that have one."""
@@ -132,6 +143,7 @@ async def read_budget(tx: Tx, tenant_id: UUID, *, unheard_seconds: float) -> Bud
 async def list_lanes(tx: Tx, tenant_id: UUID) -> list[Lane]:
     """The senders with something due, the longest waiting first."""
     params = {"tenant_id": tenant_id, **_defaults(Scope.SENDER)}
+    params["warmup_default"] = DEFAULTS[Scope.SENDER].warm_up
     return await sql.fetch_all(tx, SQL["list_lanes"], Lane, **params)
 
 

@@ -74,13 +74,14 @@ select
   exists (
     select from send_holds h
     where h.tenant_id = s.tenant_id and h.scope = 'sender' and h.subject_id = s.id and h.ended_at is null
-      and h.reason like 'limit%%'
+      and (h.reason like 'limit%%' or h.reason = 'reputation_slowed')
   ) as is_held_by_limit,
   case when coalesce(own.concurrent_max, general.concurrent_max) is null then 0 else (
     select count(*) from send_attempts a
     join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
     where a.tenant_id = s.tenant_id and a.outcome = 'armed' and m.sender_id = s.id
-  ) end as armed
+  ) end as armed,
+  s.reputation, caps.is_warming, caps.warm_seconds, s.ip_pool, s.first_sent_at is null as is_new
 from sender_identities s
 cross join lateral (
   select a.due_at from scheduled_actions a
@@ -90,12 +91,8 @@ cross join lateral (
 ) head
 left join send_rate_limits own on own.tenant_id = s.tenant_id and own.scope = 'sender' and own.key = s.id::text
 left join send_rate_limits general on general.tenant_id = s.tenant_id and general.scope = 'sender' and general.key = ''
-cross join lateral (
-  select
-    cap_in_force(own.per_minute_max, own.is_off, general.per_minute_max, general.is_off, %(minute_default)s::int) as minute,
-    cap_in_force(own.per_hour_max, own.is_off, general.per_hour_max, general.is_off, %(hour_default)s::int) as hour,
-    cap_in_force(own.per_day_max, own.is_off, general.per_day_max, general.is_off, %(day_default)s::int) as day
-) caps
+cross join lateral sender_caps(s, own, general, %(minute_default)s::int, %(hour_default)s::int, %(day_default)s::int,
+  %(warmup_default)s::int, statement_timestamp()) caps
 cross join lateral (
   select
     coalesce(max(live.tokens) filter (where c.window_seconds = 60), 0) as minute,
@@ -133,7 +130,7 @@ select
   e.state as enrollment_state, e.current_node_id, (e.visits ->> e.current_node_id)::int as current_visit, e.campaign_id,
   e.plan_version,
   c.state as campaign_state, c.name as campaign_name,
-  s.from_email, s.from_name, s.reply_to, s.state = 'verified' and s.paused_at is null as is_sender_ready,
+  s.from_email, s.from_name, s.reply_to, s.state = 'verified' and s.paused_at is null and s.reputation <> 'stopped' as is_sender_ready,
   k.id as contact_id, k.email, k.email_domain, k.first_name, k.last_name, k.title, k.company, k.phone,
   k.timezone, k.locale, k.country, k.attributes, k.address_verdict, k.erased_at,
   coalesce(k.suppressed_reason, (

@@ -51,7 +51,7 @@ update send_holds h
 set ended_at = now(), updated_at = now()
 from unnest(%(scopes)s::text[], %(subject_ids)s::uuid[]) as n (scope, subject_id)
 where h.tenant_id = %(tenant_id)s::uuid and h.scope = n.scope and h.subject_id = n.subject_id
-  and h.ended_at is null and (h.reason like 'limit%%' or h.reason in ('provider_later', 'data_loss_hold'));
+  and h.ended_at is null and (h.reason like 'limit%%' or h.reason in ('provider_later', 'data_loss_hold', 'reputation_slowed'));
 
 -- name: park_tenant
 -- A hint for the sweep: nothing of this tenant can be claimed before `until`.

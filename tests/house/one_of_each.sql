@@ -16,6 +16,10 @@ with tenant as (
 ), sender as (
   insert into sender_identities (tenant_id, id, from_email, from_name)
   select tenant_id, sender, 'sam@one.test', 'Sam' from ids
+), ip_pool as (
+  insert into ip_pools (tenant_id, name) select tenant_id, 'main' from ids
+), outcome as (
+  insert into sender_outcomes (tenant_id, sender_id, hour_at) select tenant_id, sender, now() from ids
 ), campaign as (
   insert into campaigns (tenant_id, id, name, sender_id) select tenant_id, campaign, 'First', sender from ids
 ), plan as (

@@ -192,7 +192,7 @@ async def test_a_lane_is_a_sender_with_something_due(db: Database) -> None:
     assert (lane.minute_cap, lane.hour_cap, lane.day_cap) == (
         default.per_minute,
         default.per_hour,
-        NO_CAP,
+        default.warm_up,
     )
     assert lane.free == default.per_minute
     assert lane.is_verified
