@@ -359,7 +359,7 @@ create table outcome_evidence (
   tenant_id uuid not null,
   message_id uuid not null,
   attempt smallint not null,
-  source text not null check (source in ('event', 'answer', 'rescuer', 'provider_log', 'policy', 'person')),
+  source text not null check (source in ('event', 'answer', 'recorder', 'provider_log', 'policy', 'person')),
   says text not null check (says in ('accepted', 'no_match', 'presumed_not_accepted', 'not_sent', 'given_up')),
   detail jsonb not null default '{}',
   times integer not null default 1,

@@ -38,7 +38,7 @@ async def _settle_accepted(
     timers: list[CourseTimer] = []
     for result in results:
         outcome, step = result.outcome, result.step
-        if step is None or not isinstance(outcome, Accepted):
+        if step is None or not isinstance(outcome, Accepted) or result.attempt > 1:
             continue
         key = (id(step.plan), step.node_id, step.visit, step.zone.key)
         if key not in courses:

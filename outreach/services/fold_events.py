@@ -99,9 +99,10 @@ async def _proofs(
 ) -> tuple[list[Result], list[Incident]]:
     """The attempts that these events prove accepted and that are not recorded so; and alarms.
 
-    Evidence against what is recorded (of an attempt that was refused, or never made) settles
-    nothing by itself: it is an alarm. An attempt that somebody settles meanwhile is left by
-    `record_outcomes`, which looks again at what it has locked.
+    Whatever its kind, an event of a mail proves that the provider had accepted it, also against
+    what is recorded (`services/contradictions`). Of an attempt that was never made it proves that
+    our books are not whole, and is an alarm. An attempt that somebody settles meanwhile is left
+    by `record_outcomes`, which looks again at what it has locked.
     """
     attempts = await store.list_attempts(tx, tenant_id, {item.message_id for item in fresh})
     results: dict[tuple[UUID, int], Result] = {}
@@ -112,13 +113,13 @@ async def _proofs(
         if attempt is None:
             continue
         outcome = made.get(attempt)
-        if outcome in _OPEN_OUTCOMES:
+        if outcome is None:
+            incident = _unknown_attempt(item, attempt)
+            incidents.setdefault(incident.subject, incident)
+        elif outcome is not AttemptOutcome.ACCEPTED:
             accepted = Accepted(item.event.accepted_as)
             result = Result(item.message_id, attempt, accepted, "event", item.event.at)
             results.setdefault((item.message_id, attempt), result)
-        elif outcome is not AttemptOutcome.ACCEPTED:
-            incident = _contradiction(item, attempt, outcome)
-            incidents.setdefault(incident.subject, incident)
     return list(results.values()), list(incidents.values())
 
 
@@ -129,14 +130,10 @@ def _attempt_of(item: OwnedEvent, made: Mapping[int, AttemptOutcome]) -> int | N
     return next((n for n, outcome in made.items() if outcome in _OPEN_OUTCOMES), None)
 
 
-def _contradiction(item: OwnedEvent, attempt: int, outcome: AttemptOutcome | None) -> Incident:
-    code = "accepted_without_attempt" if outcome is None else "accepted_after_refusal"
-    detail = {
-        "recorded": None if outcome is None else outcome.value,
-        "event_id": item.event.id,
-        "event_type": item.event.type.value,
-    }
-    return Incident(code, f"{item.message_id}:{attempt}", json.dumps(detail))
+def _unknown_attempt(item: OwnedEvent, attempt: int) -> Incident:
+    detail = {"event_id": item.event.id, "event_type": item.event.type.value}
+    subject = f"{item.message_id}:{attempt}"
+    return Incident("accepted_without_attempt", subject, json.dumps(detail))
 
 
 async def _raise_deliveries(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> None:

@@ -28,6 +28,8 @@ from outreach.core.states import (
     Verdict,
 )
 from outreach.core.transitions import Advance
+from outreach.services import contradictions
+from outreach.services.contradictions import Saying
 from outreach.services.standing import Standing, lock_standings, write_advances
 from outreach.sql import Tx
 from outreach.store import holds, ledger
@@ -88,10 +90,27 @@ async def record_outcomes(tx: Tx, tenant_id: UUID, results: Sequence[Result]) ->
     rows = await ledger.lock_messages(tx, tenant_id, sorted(by_attempt))
     pairs = [(row, by_attempt[row.message_id, row.attempt]) for row in rows]
     pairs = [pair for pair in pairs if pair[1].armed_at in (None, pair[0].armed_at)]
-    await _report_contradictions(tx, tenant_id, pairs)
+    reopened = await contradictions.report(tx, tenant_id, [_saying(*pair) for pair in pairs])
     await _learn_provider_ids(tx, tenant_id, pairs)
-    open_pairs = [pair for pair in pairs if _is_news(*pair)]
-    return await _write(tx, tenant_id, open_pairs, standings)
+    open_pairs = [
+        (row, result)
+        for row, result in pairs
+        if _is_news(row, result) or (row.message_id, row.attempt) in reopened
+    ]
+    freed = await _write(tx, tenant_id, open_pairs, standings)
+    # What was said of an earlier attempt counts again when the later one has come to its end.
+    later = {row.message_id for row, _ in open_pairs if row.attempt > 1}
+    if later and (proofs := await contradictions.revisit(tx, tenant_id, later)):
+        kept = [Result(p.message_id, p.attempt, Accepted(None), "event", p.at) for p in proofs]
+        await record_outcomes(tx, tenant_id, kept)
+    return freed
+
+
+def _saying(row: LockedMessage, result: Result) -> Saying:
+    recorded = AttemptOutcome(row.attempt_outcome)
+    return Saying(
+        row.message_id, row.attempt, recorded, result.outcome, result.settled_by, result.at
+    )
 
 
 def _is_news(row: LockedMessage, result: Result) -> bool:
@@ -102,19 +121,6 @@ def _is_news(row: LockedMessage, result: Result) -> bool:
     if result.settled_by == "recorder":  # its message may have been given up meanwhile
         return isinstance(result.outcome, Accepted)
     return isinstance(result.outcome, Accepted | NotSent)
-
-
-async def _report_contradictions(
-    tx: Tx, tenant_id: UUID, pairs: Sequence[tuple[LockedMessage, Result]]
-) -> None:
-    """An acceptance of what had been refused must not be passed over: people have to know."""
-    for row, result in pairs:
-        was_refused = row.attempt_outcome in (AttemptOutcome.REJECTED, AttemptOutcome.NOT_SENT)
-        if was_refused and isinstance(result.outcome, Accepted):
-            subject = f"{row.message_id}:{row.attempt}"
-            await ledger.raise_incident(
-                tx, tenant_id, "accepted_after_refusal", subject, settled_by=result.settled_by
-            )
 
 
 async def _learn_provider_ids(

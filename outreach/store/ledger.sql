@@ -87,7 +87,8 @@ attempt as (
     detail = o.detail, updated_at = now()
   from outcome o
   where a.tenant_id = %(tenant_id)s::uuid and a.message_id = o.message_id and a.attempt = o.attempt
-    and (a.outcome = 'armed' or (a.outcome = 'unknown' and o.outcome in ('accepted', 'not_sent')))
+    and (a.outcome = 'armed' or (a.outcome = 'unknown' and o.outcome in ('accepted', 'not_sent'))
+      or (a.outcome in ('rejected', 'not_sent') and o.outcome = 'accepted'))  -- against what was recorded
   returning o.*
 ),
 message as (
@@ -107,9 +108,10 @@ message as (
 ),
 action as (
   update scheduled_actions a
-  set state = o.action_state, due_at = coalesce(o.due_at, a.due_at), updated_at = now()
+  set state = o.action_state, due_at = coalesce(o.due_at, a.due_at), updated_at = now(),
+    held_by = case when o.action_state = 'pending' then a.held_by end
   from message o
-  where a.tenant_id = %(tenant_id)s::uuid and a.id = o.action_id and a.state = 'claimed'
+  where a.tenant_id = %(tenant_id)s::uuid and a.id = o.action_id and a.state in ('claimed', 'pending')
 ),
 enrollment as (
   update enrollments e

@@ -240,7 +240,7 @@ async def test_an_event_proves_that_its_attempt_was_accepted(db: Database, outco
     assert await position_of(db, enrollment) == ("active", "wait_click", None)
 
 
-async def test_evidence_against_what_is_recorded_is_an_alarm(db: Database) -> None:
+async def test_evidence_against_what_is_recorded_is_an_alarm_and_wins(db: Database) -> None:
     enrollment = await enroll(db, await make_campaign(db))
     message = await make_message(db, enrollment, outcome="rejected")
     await receive(db, event(message, "delivered"))
@@ -248,12 +248,12 @@ async def test_evidence_against_what_is_recorded_is_an_alarm(db: Database) -> No
     await drain(db)
     rows = await run(db, "select code, subject from incidents order by code")
     assert rows == [
-        ("accepted_after_refusal", f"{message.id}:1"),
         ("accepted_without_attempt", f"{message.id}:7"),
+        ("contradiction", f"{message.id}:1"),
     ]
     assert await delivery_of(db, message) == "delivered"
     query = "select outcome::text from send_attempts where message_id = %(m)s"
-    assert await run(db, query, m=message.id) == [("rejected",)]
+    assert await run(db, query, m=message.id) == [("accepted",)]
 
 
 # Order, crashes, company

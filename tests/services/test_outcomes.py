@@ -183,18 +183,20 @@ async def test_the_answer_after_the_event_changes_nothing(db: Database) -> None:
 
 
 @pytest.mark.parametrize("refusal", [Rejected(Because.MESSAGE, 400, "no"), NotSent("no"), LATER])
-async def test_acceptance_of_what_was_refused_is_an_alarm_and_no_move(
+async def test_acceptance_of_what_was_refused_is_an_alarm_and_never_sent_again(
     db: Database, refusal: Outcome
 ) -> None:
     message = await attempted(db)
     await settle(db, message, refusal)
-    story = await whole_story(db, message.enrollment)
 
     for _ in range(2):
         await settle(db, message, Accepted("abc"), settled_by="provider_log")
 
-    assert await incidents(db) == [("accepted_after_refusal", f"{message.id}:1")]
-    assert await whole_story(db, message.enrollment) == story
+    assert await incidents(db) == [("contradiction", f"{message.id}:1")]
+    assert (await message_of(db, message))[0] == "sent"
+    assert (await attempt_of(db, message))[:2] == ("accepted", "provider_log")
+    assert (await actions_of(db, message.enrollment))[0] == ("send", None, "intro", "done")
+    assert (await claimed_now(db, message)).mails == []
 
 
 # --- where the enrollment goes -----------------------------------------------------------------
