@@ -24,6 +24,7 @@ create table sender_identities (
   verified_by text,  -- `provider`, or the operator who forced it
   provider_id text,  -- the provider's own id of this identity
   paused_at timestamptz,
+  paused_by text,  -- who; null: the provider, which refuses it (403)
   pause_reason text,
   ip_pool text,
   ip_pool_at timestamptz not null default now(),  -- since when it sends by that pool, or by none
@@ -38,7 +39,8 @@ create table sender_identities (
   primary key (tenant_id, id),
   foreign key (tenant_id, ip_pool) references ip_pools (tenant_id, name),
   check ((state = 'verified') = (verified_at is not null)),
-  check ((paused_at is null) = (pause_reason is null))
+  check ((paused_at is null) = (pause_reason is null)),
+  check (paused_by is null or paused_at is not null)
 );
 create unique index sender_identities_address on sender_identities (tenant_id, lower(from_email));
 select protect_tenant_table('sender_identities', 'select, insert, update', 'select, update');
@@ -155,6 +157,7 @@ create table campaign_transitions (
   code text not null,  -- entered, event, timer, completed, stopped, failed, step_taken_back, …
   reason text,  -- at an end: the code of the catalogue
   provider_event_id text,  -- the event that caused it
+  detail jsonb,  -- of a person's act: `who`, and `note`, their words
   occurred_at timestamptz not null,  -- when what caused it happened
   created_at timestamptz not null default now(),
   primary key (tenant_id, id),

@@ -15,7 +15,7 @@ create table scheduled_actions (
   trigger text,  -- of a timeout: no_open, no_click, no_reply, idle
   due_at timestamptz not null,
   state action_state not null default 'pending',
-  held_by text check (held_by in ('installation', 'tenant', 'campaign', 'enrollment', 'sender', 'value')),
+  held_by text check (held_by in ('campaign', 'enrollment')),
   message_id uuid,  -- from the first attempt on
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -307,8 +307,8 @@ select protect_tenant_table('send_refusals', 'select, insert', 'select, insert')
 create table send_holds (
   tenant_id uuid not null references tenants (id),
   id uuid not null default new_id(),
-  scope text not null check (scope in ('installation', 'tenant', 'campaign', 'sender')),
-  subject_id uuid not null,  -- the tenant, campaign or sender; the tenant for `installation`
+  scope text not null check (scope in ('installation', 'tenant', 'campaign', 'sender', 'enrollment')),
+  subject_id uuid not null,  -- the tenant, campaign, sender or enrollment; the tenant for `installation`
   reason text not null,
   detail jsonb not null default '{}',
   until timestamptz,
@@ -319,6 +319,23 @@ create table send_holds (
 );
 create unique index send_holds_in_force on send_holds (tenant_id, scope, subject_id, reason) where ended_at is null;
 select protect_tenant_table('send_holds', 'select, insert, update', 'select, insert, update');
+
+-- The hold of a campaign or an enrollment lasts as long as its pause, whatever ends that: a resume, a stop,
+-- an unsubscribe.
+create function end_pause_hold() returns trigger
+language plpgsql set search_path = public, pg_temp
+as $$
+begin
+  update send_holds
+  set ended_at = now(), updated_at = now()
+  where tenant_id = new.tenant_id and scope = tg_argv[0] and subject_id = new.id and ended_at is null;
+  return null;
+end
+$$;
+create trigger end_pause_hold after update of state on campaigns for each row
+  when (old.state = 'paused' and new.state <> 'paused') execute function end_pause_hold('campaign');
+create trigger end_pause_hold after update of state on enrollments for each row
+  when (old.state = 'paused' and new.state <> 'paused') execute function end_pause_hold('enrollment');
 
 -- Every yes and every no, one row each. The ledger's row is its own yes.
 create view send_decisions with (security_invoker = true) as
@@ -335,7 +352,14 @@ create view send_decisions with (security_invoker = true) as
   join scheduled_actions a on a.tenant_id = h.tenant_id and a.kind = 'send' and a.state = 'pending'
     and (a.held_by = h.scope or (a.held_by is null and a.due_at <= now()))
     and case h.scope when 'campaign' then a.campaign_id = h.subject_id when 'sender' then a.sender_id = h.subject_id else true end
-  where h.ended_at is null;
+  where h.scope <> 'enrollment' and h.ended_at is null
+  union all
+  select a.tenant_id, a.enrollment_id, a.id, a.message_id, 'hold', h.reason, h.detail, h.until,
+    greatest(h.created_at, least(a.due_at, now()))
+  from send_holds h
+  join scheduled_actions a on a.tenant_id = h.tenant_id and a.enrollment_id = h.subject_id and a.kind = 'send'
+    and a.state = 'pending' and (a.held_by = h.scope or (a.held_by is null and a.due_at <= now()))
+  where h.scope = 'enrollment' and h.ended_at is null;
 grant select on send_decisions to outreach_readonly, outreach_app, outreach_worker;
 
 -- What must not happen and did: alarms for people, each raised once.

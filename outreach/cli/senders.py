@@ -25,7 +25,7 @@ from outreach.services import senders
 from outreach.services.senders import NewSender
 from outreach.store.senders import Sender
 
-app = typer.Typer(no_args_is_help=True, help="Sender identities: add, verify, list.")
+app = typer.Typer(no_args_is_help=True, help="Sender identities: add, verify, pause.")
 
 EmailOption = Annotated[str, typer.Option("--email", help="The address that mail comes from.")]
 
@@ -82,6 +82,40 @@ def verify_command(
         fail("The provider does not send from this address yet.", FAILED)
 
 
+@app.command("pause")
+def pause_command(
+    tenant: TenantOption,
+    email: EmailOption,
+    reason: Annotated[str, typer.Option("--reason", help="Why; everybody sees it.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Send nothing more from this address, in any campaign, until it is resumed."""
+
+    async def work(db: Database) -> Sender:
+        tenant_id = await tenant_id_of(db, tenant)
+        return await senders.pause(db, tenant_id, email, reason=reason, actor=actor())
+
+    sender = run(work)
+    emit(as_json, _data(sender), f"{sender.from_email} is paused: {sender.pause_reason}")
+
+
+@app.command("resume")
+def resume_command(
+    tenant: TenantOption,
+    email: EmailOption,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a paused address send again, also after the provider refused it."""
+
+    async def work(db: Database) -> Sender:
+        tenant_id = await tenant_id_of(db, tenant)
+        return await senders.resume(db, tenant_id, email, reason=reason, actor=actor())
+
+    sender = run(work)
+    emit(as_json, _data(sender), f"{sender.from_email} may send again.")
+
+
 @app.command("list")
 def list_command(tenant: TenantOption, as_json: JsonFlag = False) -> None:
     """List a tenant's identities by address."""
@@ -91,10 +125,10 @@ def list_command(tenant: TenantOption, as_json: JsonFlag = False) -> None:
 
     found = run(work)
     rows = [
-        (s.from_email, s.from_name, s.state, s.verified_by, s.reply_to, s.pause_reason)
+        (s.from_email, s.from_name, s.state, s.verified_by, s.reply_to, s.paused_by, s.pause_reason)
         for s in found
     ]
-    table = Table(("address", "name", "state", "by", "reply to", "paused"), rows)
+    table = Table(("address", "name", "state", "by", "reply to", "paused by", "why"), rows)
     emit(as_json, {"data": [_data(sender) for sender in found]}, table)
 
 
@@ -108,5 +142,6 @@ def _data(sender: Sender) -> dict[str, object]:
         "verified_at": sender.verified_at,
         "verified_by": sender.verified_by,
         "paused_at": sender.paused_at,
+        "paused_by": sender.paused_by,
         "pause_reason": sender.pause_reason,
     }

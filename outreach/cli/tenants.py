@@ -66,7 +66,7 @@ def resume_command(
     reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """End a tenant's pause; what waited goes out spread over some minutes."""
+    """End a tenant's pause; what waited goes out as its limits allow."""
     tenant = run(lambda db: control.resume_tenant(db, slug, reason=reason, actor=actor()))
     emit(as_json, _data(tenant), f"{tenant.slug} is {tenant.state}.")
 

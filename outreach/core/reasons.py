@@ -50,17 +50,22 @@ PAUSES: dict[str, Reason] = {
     "installation_resumed": Reason("Sending goes on for the whole installation."),
     "tenant_resumed": Reason("Sending goes on."),
     "campaign_resumed": Reason("[{campaign}|The campaign] runs again."),
+    "enrollment_resumed": Reason("[{name}|The contact] goes on in this campaign."),
+    "sender_resumed": Reason("[{sender}|The sender] may send again."),
     "enrollment_paused": Reason(
         '[{name}|The contact] is paused in this campaign[ by {who}][: "{reason}"].',
         "a manager",
         "resumed",
     ),
-    "campaign_ended": Reason("The campaign was stopped[: {reason}].", "nobody", "final"),
+    "campaign_ended": Reason("The campaign was stopped[ by {who}][: {note}].", "nobody", "final"),
+    "stopped_by_person": Reason("[{who}|A person] stopped it[: {note}].", "nobody", "final"),
     "enrollment_ended": Reason(
         "The campaign has ended for [{name}|the contact][: {why}].", "nobody", "final"
     ),
     "sender_unverified": Reason("[{sender}|The sender] is not verified yet.", "the AE", "verified"),
-    "sender_paused": Reason("[{sender}|The sender] is paused[: {reason}].", "a manager", "resumed"),
+    "sender_paused": Reason(
+        "[{sender}|The sender] is paused[ by {who}][: {reason}].", "a manager", "resumed"
+    ),
     "postal_address_missing": Reason(
         "The tenant has no postal address, which every mail must state.", "an admin", "filled in"
     ),

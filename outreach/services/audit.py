@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from outreach.core.errors import Invalid
 from outreach.sql import Tx
 from outreach.store import audit as store
 
@@ -22,3 +23,9 @@ async def record(
     await store.insert_act(
         tx, tenant_id, actor=actor, act=act, subject=subject, reason=reason, detail=detail
     )
+
+
+def require_reason(reason: str) -> None:
+    """What people will ask about later says why; raises Invalid when it does not."""
+    if not reason.strip():
+        raise Invalid.at("$.reason", "A pause or a stop needs a reason; everybody sees it.")

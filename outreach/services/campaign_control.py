@@ -20,11 +20,13 @@ from outreach.sql import Tx
 from outreach.store import campaigns as store
 from outreach.store.campaigns import LockedCampaign
 from outreach.store.enrollments import cancel_actions
+from outreach.store.pauses import release_campaign_actions
 from outreach.store.wakeups import wake
 
-# Held sends come back at most this many a second: more than a worker sends, and in order.
+# What a pause held comes back at most this many a second, and no faster than its sender may send.
 RESUME_PACE = 1_000
 STOP_BATCH_ROWS = 2_000
+END_REASON = "campaign_ended"  # of everybody in it
 
 
 async def pause(
@@ -58,14 +60,13 @@ async def resume(
     async with db.transaction(Role.APP, tenant_id) as tx:
         await lock_tenant(tx, tenant_id)
         campaign_id = await get_campaign_id(tx, tenant_id, campaign)
-        await store.release_held_actions(tx, tenant_id, campaign_id, pace=RESUME_PACE)
+        await release_campaign_actions(tx, tenant_id, campaign_id, pace=RESUME_PACE)
         locked = await lock_campaign(tx, tenant_id, campaign)
         if locked.state == CampaignState.ACTIVE:
             return CampaignState.ACTIVE
         if not await store.set_campaign_resumed_if_paused(tx, tenant_id, campaign_id):
             raise Conflict("campaign", locked.name, expected="paused", actual=locked.state)
-        await store.release_held_actions(tx, tenant_id, campaign_id, pace=RESUME_PACE)
-        await store.end_campaign_holds(tx, tenant_id, campaign_id)
+        await release_campaign_actions(tx, tenant_id, campaign_id, pace=RESUME_PACE)
         await _record(tx, tenant_id, locked, "campaign_resumed", actor=actor, reason=reason)
         state = await complete_if_ended(tx, tenant_id, campaign_id)
         await wake_senders(tx, tenant_id)
@@ -78,19 +79,21 @@ async def stop(
 ) -> CampaignState:
     """End the campaign for good, and everybody in it as stopped (`campaign_ended`).
 
-    A mail that is with the provider at this moment may still arrive. Raises NotFound.
+    A mail that is with the provider at this moment may still arrive. The audit log names who
+    stopped it first; a later call ends whom that one left. Raises NotFound.
     """
     async with db.transaction(Role.APP, tenant_id) as tx:
         locked = await lock_campaign(tx, tenant_id, campaign)
         if await store.set_campaign_stopped_if_unstopped(tx, tenant_id, locked.id, reason=reason):
-            await store.end_campaign_holds(tx, tenant_id, locked.id)
             await _record(tx, tenant_id, locked, "campaign_stopped", actor=actor, reason=reason)
-    while await _stop_some(db, tenant_id, locked.id):
+    while await _stop_some(db, tenant_id, locked.id, actor=actor, reason=reason):
         pass
     return CampaignState.STOPPED
 
 
-async def _stop_some(db: Database, tenant_id: UUID, campaign_id: UUID) -> int:
+async def _stop_some(
+    db: Database, tenant_id: UUID, campaign_id: UUID, *, actor: str, reason: str | None
+) -> int:
     """End a batch of enrollments; how many. As the worker, which alone may change the ledger."""
     async with db.transaction(Role.WORKER, tenant_id) as tx:
         ids = await store.lock_live_enrollments(
@@ -99,7 +102,9 @@ async def _stop_some(db: Database, tenant_id: UUID, campaign_id: UUID) -> int:
         if not ids:
             return 0
         await cancel_actions(tx, tenant_id, ids)
-        return await store.stop_enrollments(tx, tenant_id, ids)
+        return await store.stop_enrollments(
+            tx, tenant_id, ids, end_reason=END_REASON, actor=actor, note=reason
+        )
 
 
 async def _record(

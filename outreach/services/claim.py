@@ -304,7 +304,7 @@ def _hold(
     held_by: str | None = None,
     detail: Mapping[str, object] | None = None,
 ) -> None:
-    if held_by != "campaign":  # the campaign's own hold, stored once, says it for all
+    if held_by is None:  # else the pause's own hold, stored once, says who and why
         batch.noes.append(
             No(due.enrollment_id, due.action_id, Verdict.HOLD, reason, until, detail or {})
         )

@@ -3,8 +3,8 @@
 A claim holds its tenant's lock from reading the state to its commit. A pause takes that lock too,
 so once it returns nothing more is armed. The holds that explain it to each waiting send are written
 with it (a tenant's) or after it (the installation's, tenant by tenant; a run that was killed in
-between is completed by the next). A resume ends the holds, puts held actions back spread over time,
-and wakes the workers.
+between is completed by the next). A pause takes nothing out of the timetable: a resume ends the
+holds and wakes the workers, and what waited goes out in its old order, as the limits let it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from outreach.core.errors import Invalid, NotFound
+from outreach.core.errors import NotFound
 from outreach.core.states import PauseState
 from outreach.db import Database, Role, lock_tenant, set_actor
 from outreach.services import audit
@@ -30,7 +30,7 @@ INSTALLATION_HOLD = "installation_paused"
 
 async def pause_tenant(db: Database, slug: str, *, reason: str, actor: str) -> Tenant:
     """Nothing of this tenant is sent from now on; a second pause keeps the first one's reason."""
-    _require_reason(reason)
+    audit.require_reason(reason)
     async with db.transaction(Role.OPERATOR) as tx:
         tenant = await _tenant(tx, slug)
         await lock_tenant(tx, tenant.id)
@@ -49,7 +49,7 @@ async def pause_tenant(db: Database, slug: str, *, reason: str, actor: str) -> T
 async def resume_tenant(
     db: Database, slug: str, *, actor: str, reason: str | None = None
 ) -> Tenant:
-    """End the pause; held actions come back spread over time. Active already: nothing changes."""
+    """End the pause; what waited goes out within the limits. Active already: nothing changes."""
     async with db.transaction(Role.OPERATOR) as tx:
         tenant = await _tenant(tx, slug)
         await lock_tenant(tx, tenant.id)
@@ -58,14 +58,14 @@ async def resume_tenant(
                 tx, tenant.id, actor=actor, act="tenant_resumed", subject=slug, reason=reason
             )
             await set_actor(tx, Role.APP, tenant.id)
-            await _release(tx, tenant.id, scope="tenant", reason=TENANT_HOLD)
+            await _end_hold(tx, tenant.id, scope="tenant", reason=TENANT_HOLD)
             await set_actor(tx, Role.OPERATOR)
         return await _tenant(tx, slug)
 
 
 async def pause_installation(db: Database, *, reason: str, actor: str) -> PauseState:
     """Nothing of anybody is sent from now on."""
-    _require_reason(reason)
+    audit.require_reason(reason)
     async with db.transaction(Role.OPERATOR) as tx:
         if await store.set_installation_paused_if_active(tx, actor=actor, reason=reason):
             await audit.record(
@@ -98,7 +98,7 @@ async def resume_installation(db: Database, *, actor: str, reason: str | None = 
     async for tenant in every_tenant(db):
         async with db.transaction(Role.APP, tenant.id) as tx:
             await lock_tenant(tx, tenant.id)
-            await _release(tx, tenant.id, scope="installation", reason=INSTALLATION_HOLD)
+            await _end_hold(tx, tenant.id, scope="installation", reason=INSTALLATION_HOLD)
     return PauseState.ACTIVE
 
 
@@ -111,9 +111,8 @@ async def hold_if_installation_paused(tx: Tx, tenant_id: UUID) -> None:
         await open_holds(tx, tenant_id, [hold])
 
 
-async def _release(tx: Tx, tenant_id: UUID, *, scope: str, reason: str) -> None:
-    await pauses.end_pause(tx, tenant_id, scope=scope, reason=reason)
-    await pauses.release_actions(tx, tenant_id, scope)
+async def _end_hold(tx: Tx, tenant_id: UUID, *, scope: str, reason: str) -> None:
+    await pauses.end_holds(tx, tenant_id, scope=scope, subject_id=tenant_id, reasons=[reason])
     await wake(tx, "send_due", tenant_id=tenant_id)
     await wake(tx, "fire_timers", tenant_id=tenant_id)
 
@@ -136,8 +135,3 @@ async def _tenant(tx: Tx, slug: str) -> Tenant:
     if tenant is None:
         raise NotFound("tenant", slug)
     return tenant
-
-
-def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise Invalid.at("$.reason", "A pause needs a reason; everybody sees it.")

@@ -1,6 +1,7 @@
 """Sender identities: nothing is sent from one that nobody vouches for.
 
-The provider does, when asked, or an operator by force, under the operator's name.
+The provider does, when asked, or an operator by force, under the operator's name. A pause updates
+the identity's row, which a claim shares, so that nothing is armed for it after the commit.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from outreach.core.address import normalize_address
 from outreach.core.errors import Conflict, Invalid, NotFound, Problem
 from outreach.db import Database, Role, lock_tenant
 from outreach.services import audit
+from outreach.services.launch import wake_senders
 from outreach.sql import Tx
+from outreach.store import pauses
 from outreach.store import senders as store
+from outreach.store.holds import SetHold, open_holds
 from outreach.store.senders import Sender
-from outreach.store.wakeups import wake
 
 NAME_LENGTH_MAX = 200
 BY_PROVIDER = "provider"
+UNVERIFIED_HOLD = "sender_unverified"
+PAUSED_HOLD = "sender_paused"
 
 
 class SenderVerifier(Protocol):
@@ -115,6 +120,59 @@ async def force_verified(
         return await _vouch(tx, tenant_id, sender, by=actor, actor=actor, reason=reason)
 
 
+async def pause(db: Database, tenant_id: UUID, email: str, *, reason: str, actor: str) -> Sender:
+    """Nothing is sent from it, from the commit on; a second pause keeps the first one's reason.
+
+    A pause by the provider becomes this person's: verifying does not end it. Raises Invalid without
+    a reason, NotFound.
+    """
+    audit.require_reason(reason)
+    async with db.transaction(Role.APP, tenant_id) as tx:
+        await lock_tenant(tx, tenant_id)
+        sender = await _get(tx, tenant_id, email)
+        if await store.set_sender_paused_if_running(
+            tx, tenant_id, sender.id, actor=actor, reason=reason
+        ):
+            detail = {"sender": sender.from_email, "who": actor, "reason": reason}
+            hold = SetHold("sender", sender.id, PAUSED_HOLD, detail=detail)
+            await open_holds(tx, tenant_id, [hold])
+            await audit.record(
+                tx,
+                tenant_id,
+                actor=actor,
+                act="sender_paused",
+                subject=sender.from_email,
+                reason=reason,
+            )
+        return await _get(tx, tenant_id, sender.from_email)
+
+
+async def resume(
+    db: Database, tenant_id: UUID, email: str, *, actor: str, reason: str | None = None
+) -> Sender:
+    """End its pause, by whomever; one that runs stays as it is. Raises NotFound.
+
+    What waited goes out within the limits, and the provider, if it still refuses, pauses it again.
+    """
+    async with db.transaction(Role.APP, tenant_id) as tx:
+        await lock_tenant(tx, tenant_id)
+        sender = await _get(tx, tenant_id, email)
+        if await store.set_sender_resumed_if_paused(tx, tenant_id, sender.id):
+            await pauses.end_holds(
+                tx, tenant_id, scope="sender", subject_id=sender.id, reasons=[PAUSED_HOLD]
+            )
+            await audit.record(
+                tx,
+                tenant_id,
+                actor=actor,
+                act="sender_resumed",
+                subject=sender.from_email,
+                reason=reason,
+            )
+            await wake_senders(tx, tenant_id)
+        return await _get(tx, tenant_id, sender.from_email)
+
+
 async def list_all(db: Database, tenant_id: UUID, *, rows_max: int = 1_000) -> list[Sender]:
     """The tenant's identities by address."""
     async with db.transaction(Role.APP, tenant_id) as tx:
@@ -126,9 +184,10 @@ async def _vouch(
 ) -> Sender:
     """Verified from the commit on, with what waited for it due again."""
     await lock_tenant(tx, tenant_id)
-    await store.release_sender_actions(tx, tenant_id, sender.id)
     await store.set_sender_verified(tx, tenant_id, sender.id, by=by)
-    await store.end_sender_holds(tx, tenant_id, sender.id)
+    verified = await _get(tx, tenant_id, sender.from_email)
+    over = [UNVERIFIED_HOLD] if verified.paused_at else [UNVERIFIED_HOLD, PAUSED_HOLD]
+    await pauses.end_holds(tx, tenant_id, scope="sender", subject_id=sender.id, reasons=over)
     await audit.record(
         tx,
         tenant_id,
@@ -137,8 +196,8 @@ async def _vouch(
         subject=sender.from_email,
         reason=reason,
     )
-    await wake(tx, "send_due", tenant_id=tenant_id)
-    return await _get(tx, tenant_id, sender.from_email)
+    await wake_senders(tx, tenant_id)
+    return verified
 
 
 async def _get(tx: Tx, tenant_id: UUID, email: str) -> Sender:

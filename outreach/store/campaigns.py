@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -145,12 +145,6 @@ async def set_campaign_paused_if_active(
     )
 
 
-async def release_held_actions(tx: Tx, tenant_id: UUID, campaign_id: UUID, *, pace: int) -> int:
-    """Put back what the pause took out, overdue sends `pace` a second; the number put back."""
-    query = SQL["release_held_actions"]
-    return await sql.execute(tx, query, tenant_id=tenant_id, id=campaign_id, pace=pace)
-
-
 async def set_campaign_resumed_if_paused(tx: Tx, tenant_id: UUID, campaign_id: UUID) -> bool:
     """A paused campaign runs again; False when it was not paused."""
     query = SQL["set_campaign_resumed_if_paused"]
@@ -165,11 +159,6 @@ async def set_campaign_stopped_if_unstopped(
     return bool(await sql.execute(tx, query, tenant_id=tenant_id, id=campaign_id, reason=reason))
 
 
-async def end_campaign_holds(tx: Tx, tenant_id: UUID, campaign_id: UUID) -> None:
-    """End the pause's hold."""
-    await sql.execute(tx, SQL["end_campaign_holds"], tenant_id=tenant_id, id=campaign_id)
-
-
 async def lock_live_enrollments(
     tx: Tx, tenant_id: UUID, campaign_id: UUID, *, rows_max: int
 ) -> list[UUID]:
@@ -181,10 +170,25 @@ async def lock_live_enrollments(
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def stop_enrollments(tx: Tx, tenant_id: UUID, enrollment_ids: list[UUID]) -> int:
-    """End the locked enrollments as stopped (`campaign_ended`); the number that ended."""
-    query = SQL["stop_enrollments"]
-    ended: int = await sql.value(tx, query, tenant_id=tenant_id, enrollment_ids=enrollment_ids)
+async def stop_enrollments(
+    tx: Tx,
+    tenant_id: UUID,
+    enrollment_ids: Sequence[UUID],
+    *,
+    end_reason: str,
+    actor: str,
+    note: str | None,
+) -> int:
+    """End the locked enrollments as stopped, with who did it and why; the number that ended."""
+    ended: int = await sql.value(
+        tx,
+        SQL["stop_enrollments"],
+        tenant_id=tenant_id,
+        enrollment_ids=list(enrollment_ids),
+        end_reason=end_reason,
+        actor=actor,
+        note=note,
+    )
     return ended
 
 

@@ -80,46 +80,18 @@ hold as (
 )
 select count(*) from campaign;
 
--- name: release_held_actions
--- What a campaign's pause took out of the timetable goes back: sends whose time has passed `pace` a
--- second, in their order, so that they do not all come due at once; timers at their own moment.
-with held as (
-  select a.id, a.kind, a.due_at,
-    row_number() over (partition by a.kind order by a.due_at, a.id) - 1 as place
-  from (
-    select a.id, a.kind, a.due_at
-    from scheduled_actions a
-    where a.tenant_id = %(tenant_id)s::uuid and a.held_by = 'campaign' and a.campaign_id = %(id)s::uuid
-    order by a.id
-    for no key update
-  ) a
-)
-update scheduled_actions a
-set held_by = null, updated_at = now(),
-  due_at = case held.kind
-    when 'send' then greatest(held.due_at, now() + make_interval(secs => held.place / %(pace)s::int))
-    else held.due_at end
-from held
-where a.tenant_id = %(tenant_id)s::uuid and a.id = held.id;
-
 -- name: set_campaign_resumed_if_paused
--- A paused campaign runs again.
+-- A paused campaign runs again; a trigger ends its hold.
 update campaigns
 set state = 'active', paused_at = null, paused_by = null, pause_reason = null, updated_at = now()
 where tenant_id = %(tenant_id)s::uuid and id = %(id)s::uuid and state = 'paused';
 
 -- name: set_campaign_stopped_if_unstopped
--- The last state of a campaign. From its commit on nothing is armed.
+-- The last state of a campaign; a trigger ends its pause's hold. From its commit on nothing is armed.
 update campaigns
 set state = 'stopped', ended_at = now(), end_reason = coalesce(%(reason)s::text, 'campaign_ended'),
   paused_at = null, paused_by = null, pause_reason = null, updated_at = now()
 where tenant_id = %(tenant_id)s::uuid and id = %(id)s::uuid and state <> 'stopped';
-
--- name: end_campaign_holds
--- The pause is over; its hold stays as history.
-update send_holds
-set ended_at = now(), updated_at = now()
-where tenant_id = %(tenant_id)s::uuid and scope = 'campaign' and subject_id = %(id)s::uuid and ended_at is null;
 
 -- name: lock_live_enrollments
 -- Some of the campaign's enrollments that have not ended, locked in id order.
@@ -132,18 +104,19 @@ limit %(rows_max)s::int
 for no key update;
 
 -- name: stop_enrollments
--- The locked enrollments end as stopped, each with the step that says so.
+-- The locked enrollments end as stopped, each with the step that says who did it, and why.
 with stopped as (
   update enrollments e
-  set state = 'stopped', ended_at = now(), end_reason = 'campaign_ended', paused_at = null, previous = null,
+  set state = 'stopped', ended_at = now(), end_reason = %(end_reason)s::text, paused_at = null, previous = null,
     updated_at = now()
   where e.tenant_id = %(tenant_id)s::uuid and e.id = any (%(enrollment_ids)s::uuid[])
     and e.state in ('draft', 'active', 'paused')
   returning e.tenant_id, e.id, e.current_node_id, e.visits
 ),
 step as (
-  insert into campaign_transitions (tenant_id, enrollment_id, from_node_id, visit, code, reason, occurred_at)
-  select tenant_id, id, current_node_id, coalesce((visits ->> current_node_id)::int, 0), 'stopped', 'campaign_ended', now()
+  insert into campaign_transitions (tenant_id, enrollment_id, from_node_id, visit, code, reason, detail, occurred_at)
+  select tenant_id, id, current_node_id, coalesce((visits ->> current_node_id)::int, 0), 'stopped', %(end_reason)s::text,
+    jsonb_strip_nulls(jsonb_build_object('who', %(actor)s::text, 'note', %(note)s::text)), now()
   from stopped
 )
 select count(*) from stopped;

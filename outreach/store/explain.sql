@@ -15,7 +15,7 @@ with person as (
   where c.tenant_id = %(tenant_id)s::uuid and c.id = %(contact_id)s::uuid
 ),
 enrolled as (
-  select e.tenant_id, e.id, e.campaign_id, e.created_at, e.ended_at, k.name as campaign
+  select e.tenant_id, e.id, e.campaign_id, e.created_at, e.ended_at, k.name as campaign, k.ended_at as campaign_ended_at
   from enrollments e
   join campaigns k on k.tenant_id = e.tenant_id and k.id = e.campaign_id
   where e.tenant_id = %(tenant_id)s::uuid and e.contact_id = %(contact_id)s::uuid
@@ -31,8 +31,8 @@ arrival as (
 ),
 step as (
   select t.occurred_at, 5, t.id, 'transition', t.code,
-    jsonb_build_object('campaign', e.campaign, 'from', t.from_node_id, 'to', t.to_node_id, 'visit', t.visit,
-      'trigger', t.trigger, 'reason', t.reason)
+    coalesce(t.detail, '{}') || jsonb_build_object('campaign', e.campaign, 'from', t.from_node_id, 'to', t.to_node_id,
+      'visit', t.visit, 'trigger', t.trigger, 'reason', t.reason)
   from enrolled e
   join campaign_transitions t on t.tenant_id = e.tenant_id and t.enrollment_id = e.id
 ),
@@ -48,12 +48,20 @@ pause as (
   select edge.at, 6, h.id, 'hold', edge.code,
     h.detail || jsonb_build_object('campaign', e.campaign)
   from enrolled e
-  join send_holds h on h.tenant_id = e.tenant_id and h.scope in ('campaign', 'tenant', 'installation')
-    and (h.scope <> 'campaign' or h.subject_id = e.campaign_id) and h.reason like '%%\_paused'
-    and h.ended_at > e.created_at and (e.ended_at is null or h.created_at < e.ended_at)
+  join send_holds h on h.tenant_id = e.tenant_id and h.reason like '%%\_paused'
+    and case h.scope when 'campaign' then h.subject_id = e.campaign_id when 'enrollment' then h.subject_id = e.id
+      when 'sender' then h.subject_id in (
+        select a.sender_id from scheduled_actions a where a.tenant_id = e.tenant_id and a.enrollment_id = e.id
+      )
+      else true end
+    and coalesce(h.ended_at, 'infinity') > e.created_at and (e.ended_at is null or h.created_at < e.ended_at)
   cross join lateral (
     values (greatest(h.created_at, e.created_at), h.reason), (h.ended_at, replace(h.reason, '_paused', '_resumed'))
   ) as edge (at, code)
+  where (h.ended_at is not null or not exists (
+    select from send_decisions d where d.tenant_id = e.tenant_id and d.enrollment_id = e.id
+      and d.reason = h.reason and d.verdict = 'hold'
+  )) and edge.at < coalesce(e.ended_at, 'infinity') and (h.scope <> 'campaign' or edge.at is distinct from e.campaign_ended_at)
 ),
 ahead as (
   select a.due_at, 8, a.id, 'action', case a.kind when 'send' then 'send_due' else 'timer_due' end,

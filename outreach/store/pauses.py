@@ -1,20 +1,55 @@
-"""Ending the pauses that an operator makes: their holds, and the actions that these kept back."""
+"""Ending pauses: their holds, and the actions that they kept back.
+
+A pause of a campaign or of an enrollment takes actions out of the timetable as they come due
+(`held_by`); a pause of a sender, a tenant or the installation leaves them where they are, since a
+claim asks for those before it reads any.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from outreach import sql
+from outreach.core.limits import DEFAULTS, Scope
 from outreach.sql import Tx
 
 SQL = sql.load(__file__)
 
 
-async def end_pause(tx: Tx, tenant_id: UUID, *, scope: str, reason: str) -> int:
-    """End the hold if there is one."""
-    return await sql.execute(tx, SQL["end_pause"], tenant_id=tenant_id, scope=scope, reason=reason)
+async def end_holds(
+    tx: Tx, tenant_id: UUID, *, scope: str, subject_id: UUID, reasons: Sequence[str]
+) -> int:
+    """End those that are in force; how many were."""
+    return await sql.execute(
+        tx,
+        SQL["end_holds"],
+        tenant_id=tenant_id,
+        scope=scope,
+        subject_id=subject_id,
+        reasons=list(reasons),
+    )
 
 
-async def release_actions(tx: Tx, tenant_id: UUID, held_by: str) -> int:
-    """Put back what the scope's holds took out; how many actions that were."""
-    return await sql.execute(tx, SQL["release_actions"], tenant_id=tenant_id, held_by=held_by)
+async def release_campaign_actions(tx: Tx, tenant_id: UUID, campaign_id: UUID, *, pace: int) -> int:
+    """Put back what the pause took out, spread over time; how many actions that were."""
+    return await sql.execute_planned(
+        tx,
+        SQL["release_campaign_actions"],
+        tenant_id=tenant_id,
+        campaign_id=campaign_id,
+        pace=pace,
+        minute_default=DEFAULTS[Scope.SENDER].per_minute,
+    )
+
+
+async def release_enrollment_actions(
+    tx: Tx, tenant_id: UUID, enrollment_ids: Sequence[UUID]
+) -> int:
+    """Put back what the pauses took out; how many actions that were."""
+    return await sql.execute(
+        tx,
+        SQL["release_enrollment_actions"],
+        tenant_id=tenant_id,
+        enrollment_ids=list(enrollment_ids),
+    )

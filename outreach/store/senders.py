@@ -24,6 +24,7 @@ class Sender:
     verified_at: datetime | None
     verified_by: str | None
     paused_at: datetime | None
+    paused_by: str | None  # `provider`, or who
     pause_reason: str | None
     created_at: datetime
 
@@ -68,11 +69,16 @@ async def set_sender_unverified(tx: Tx, tenant_id: UUID, sender_id: UUID) -> boo
     return bool(await sql.execute(tx, query, tenant_id=tenant_id, id=sender_id))
 
 
-async def end_sender_holds(tx: Tx, tenant_id: UUID, sender_id: UUID) -> int:
-    """End what held its mail for want of verification, or by a pause."""
-    return await sql.execute(tx, SQL["end_sender_holds"], tenant_id=tenant_id, id=sender_id)
+async def set_sender_paused_if_running(
+    tx: Tx, tenant_id: UUID, sender_id: UUID, *, actor: str, reason: str
+) -> bool:
+    """Whether no person had paused it until now."""
+    query = SQL["set_sender_paused_if_running"]
+    params = {"tenant_id": tenant_id, "id": sender_id, "actor": actor, "reason": reason}
+    return bool(await sql.execute(tx, query, **params))
 
 
-async def release_sender_actions(tx: Tx, tenant_id: UUID, sender_id: UUID) -> int:
-    """Put back what was held for it; how many actions that were."""
-    return await sql.execute(tx, SQL["release_sender_actions"], tenant_id=tenant_id, id=sender_id)
+async def set_sender_resumed_if_paused(tx: Tx, tenant_id: UUID, sender_id: UUID) -> bool:
+    """Whether it was paused until now."""
+    query = SQL["set_sender_resumed_if_paused"]
+    return bool(await sql.execute(tx, query, tenant_id=tenant_id, id=sender_id))

@@ -8,24 +8,27 @@ on conflict (tenant_id, lower(from_email)) do nothing
 
 -- name: find_sender
 -- The identity with this address, whatever its case.
-select id, from_email, from_name, reply_to, state::text, verified_at, verified_by, paused_at, pause_reason, created_at
+select id, from_email, from_name, reply_to, state::text, verified_at, verified_by, paused_at,
+  case when paused_at is not null then coalesce(paused_by, 'provider') end as paused_by, pause_reason, created_at
 from sender_identities
 where tenant_id = %(tenant_id)s::uuid and lower(from_email) = lower(%(from_email)s::text)
 
 -- name: list_senders
 -- The tenant's identities by address.
-select id, from_email, from_name, reply_to, state::text, verified_at, verified_by, paused_at, pause_reason, created_at
+select id, from_email, from_name, reply_to, state::text, verified_at, verified_by, paused_at,
+  case when paused_at is not null then coalesce(paused_by, 'provider') end as paused_by, pause_reason, created_at
 from sender_identities
 where tenant_id = %(tenant_id)s::uuid
 order by lower(from_email)
 limit %(rows_max)s::integer
 
 -- name: set_sender_verified
--- Verified by the provider or by somebody's force. What paused it before is over: whoever verifies it
--- has just looked. A claim that has the row is waited for.
+-- Verified by the provider or by somebody's force. A pause by the provider is over: whoever verifies it has
+-- just looked. A person's pause stays. A claim that has the row is waited for.
 update sender_identities
 set state = 'verified', verified_at = now(), verified_by = %(verified_by)s::text,
-  paused_at = null, pause_reason = null, updated_at = now()
+  paused_at = case when paused_by is not null then paused_at end,
+  pause_reason = case when paused_by is not null then pause_reason end, updated_at = now()
 where tenant_id = %(tenant_id)s::uuid and id = %(id)s::uuid
 
 -- name: set_sender_unverified
@@ -34,23 +37,15 @@ update sender_identities
 set state = 'unverified', verified_at = null, verified_by = null, updated_at = now()
 where tenant_id = %(tenant_id)s::uuid and id = %(id)s::uuid and state = 'verified'
 
--- name: end_sender_holds
--- What was held because the sender was not verified or paused is held no longer.
-update send_holds
-set ended_at = now(), updated_at = now()
-where tenant_id = %(tenant_id)s::uuid and scope = 'sender' and subject_id = %(id)s::uuid
-  and reason in ('sender_unverified', 'sender_paused') and ended_at is null
+-- name: set_sender_paused_if_running
+-- From its commit on nothing is armed for it: a claim shares this row. A pause by the provider becomes the
+-- person's; a person's stays as it is.
+update sender_identities
+set paused_at = coalesce(paused_at, now()), paused_by = %(actor)s::text, pause_reason = %(reason)s::text, updated_at = now()
+where tenant_id = %(tenant_id)s::uuid and id = %(id)s::uuid and paused_by is null
 
--- name: release_sender_actions
--- Puts back what was held for this sender, in its old order.
-with held as (
-  select a.id
-  from scheduled_actions a
-  where a.tenant_id = %(tenant_id)s::uuid and a.held_by = 'sender' and a.sender_id = %(id)s::uuid
-  order by a.id
-  for no key update
-)
-update scheduled_actions a
-set held_by = null, updated_at = now()
-from held h
-where a.tenant_id = %(tenant_id)s::uuid and a.id = h.id and a.held_by = 'sender'
+-- name: set_sender_resumed_if_paused
+-- The pause is over, whoever began it.
+update sender_identities
+set paused_at = null, paused_by = null, pause_reason = null, updated_at = now()
+where tenant_id = %(tenant_id)s::uuid and id = %(id)s::uuid and paused_at is not null

@@ -90,6 +90,22 @@ def test_a_sender_is_added_and_vouched_for(acme: str) -> None:
     assert "bob@acme.example" in refusal("senders", "verify", *wrong, "--force", code=2)
 
 
+def test_a_sender_is_paused_and_resumed(acme: str) -> None:
+    of_ann = ("--tenant", acme, "--email", "ann@acme.example")
+    answer("senders", "add", *of_ann, "--name", "Ann")
+    paused = answer("senders", "pause", *of_ann, "--reason", "left us")
+    assert (paused["pause_reason"], bool(paused["paused_at"])) == ("left us", True)
+    assert paused["paused_by"].startswith("cli:")
+    assert "left us" in outreach("senders", "list", "--tenant", acme).stdout
+    resumed = answer("senders", "resume", *of_ann)
+    assert (resumed["paused_at"], resumed["paused_by"]) == (None, None)
+    assert "may send again" in outreach("senders", "resume", *of_ann).stdout
+    assert "reason" in refusal("senders", "pause", *of_ann, "--reason", " ", code=2)
+    assert outreach("senders", "pause", *of_ann).exit_code == 2
+    wrong = ("--tenant", acme, "--email", "bob@acme.example")
+    assert "bob@acme.example" in refusal("senders", "pause", *wrong, "--reason", "r", code=2)
+
+
 def test_a_provider_that_is_away_is_three(acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENDGRID_API_KEY", "SG.test")
     monkeypatch.setenv("SENDGRID_BASE_URL", "http://127.0.0.1:1")

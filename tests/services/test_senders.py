@@ -8,9 +8,10 @@ from uuid import uuid4
 import pytest
 
 from outreach.core.errors import Conflict, Invalid, NotFound, Unavailable
-from outreach.db import Database
+from outreach.db import Database, Role
 from outreach.services import keys, senders
 from outreach.services.senders import NewSender
+from outreach.store.ledger import pause_senders
 from tests.support.people import ACTOR, ask, new_tenant
 
 ANN = NewSender("ann@acme.example", "Ann")
@@ -115,6 +116,60 @@ async def test_verifying_ends_the_pause_and_its_holds(db: Database) -> None:
     verified = await senders.verify(db, tenant_id, ANN.email, Provider(True), actor="mei")
     assert verified.paused_at is None
     assert await ask(db, tenant_id, "select ended_at is null from send_holds") == [(False,)]
+
+
+async def test_a_persons_pause_says_who_and_why_and_ends_by_a_person(db: Database) -> None:
+    tenant_id = await new_tenant(db)
+    await senders.add(db, tenant_id, ANN, actor=ACTOR)
+    await senders.force_verified(db, tenant_id, ANN.email, actor="mei")
+    paused = await senders.pause(db, tenant_id, "ANN@acme.example", reason="left us", actor="mei")
+    assert (paused.paused_by, paused.pause_reason, paused.state) == ("mei", "left us", "verified")
+    again = await senders.pause(db, tenant_id, ANN.email, reason="another", actor="tom")
+    assert again == paused
+    detail = {"sender": ANN.email, "who": "mei", "reason": "left us"}
+    hold = "select reason, detail, ended_at is null from send_holds"
+    assert await ask(db, tenant_id, hold) == [("sender_paused", detail, True)]
+    verified = await senders.verify(db, tenant_id, ANN.email, Provider(True), actor="tom")
+    assert verified.paused_at is not None, "whoever verifies it did not pause it"
+    assert await ask(db, tenant_id, hold) == [("sender_paused", detail, True)]
+    resumed = await senders.resume(db, tenant_id, ANN.email, actor="tom", reason="is back")
+    assert (resumed.paused_at, resumed.paused_by, resumed.pause_reason) == (None, None, None)
+    assert await ask(db, tenant_id, hold) == [("sender_paused", detail, False)]
+    assert await senders.resume(db, tenant_id, ANN.email, actor="tom") == resumed
+    acts = [row for row in await ask(db, tenant_id, ACTS) if "paused" in row[0] or "resu" in row[0]]
+    assert acts == [("sender_paused", "mei", "left us"), ("sender_resumed", "tom", "is back")]
+
+
+async def test_a_pause_by_the_provider_becomes_a_persons(db: Database) -> None:
+    tenant_id = await new_tenant(db)
+    sender = await senders.add(db, tenant_id, ANN, actor=ACTOR)
+    async with db.transaction(Role.WORKER, tenant_id) as tx:
+        await pause_senders(tx, tenant_id, [sender.id], "403")
+    [listed] = await senders.list_all(db, tenant_id)
+    assert (listed.paused_by, listed.pause_reason) == ("provider", "403")
+    paused = await senders.pause(db, tenant_id, ANN.email, reason="left us", actor="mei")
+    assert (paused.paused_at, paused.paused_by) == (listed.paused_at, "mei")
+    async with db.transaction(Role.WORKER, tenant_id) as tx:
+        await pause_senders(tx, tenant_id, [sender.id], "403")
+    assert await senders.list_all(db, tenant_id) == [paused]
+    resumed = await senders.resume(db, tenant_id, ANN.email, actor="mei")
+    assert resumed.paused_at is None
+
+
+async def test_a_sender_is_paused_with_a_reason_and_only_where_it_is(db: Database) -> None:
+    tenant_id = await new_tenant(db)
+    await senders.add(db, tenant_id, ANN, actor=ACTOR)
+    with pytest.raises(Invalid):
+        await senders.pause(db, tenant_id, ANN.email, reason=" ", actor=ACTOR)
+    with pytest.raises(NotFound):
+        await senders.pause(db, tenant_id, "bob@acme.example", reason="r", actor=ACTOR)
+    with pytest.raises(NotFound):
+        await senders.resume(db, tenant_id, "bob@acme.example", actor=ACTOR)
+    other = await new_tenant(db, "other")
+    with pytest.raises(NotFound):
+        await senders.pause(db, other, ANN.email, reason="r", actor=ACTOR)
+    [sender] = await senders.list_all(db, tenant_id)
+    assert sender.paused_at is None
 
 
 async def test_a_sender_of_another_tenant_is_not_there(db: Database) -> None:
