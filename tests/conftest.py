@@ -20,6 +20,14 @@ settings.register_profile("random", derandomize=False)
 settings.load_profile(os.environ.get("OUTREACH_EXAMPLES", "steady"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What workers of these tests keep outside the database is not the developer's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OUTREACH_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
     """The server of this test process and its migrated template."""

@@ -18,8 +18,9 @@ from outreach.config import Settings
 from outreach.core.errors import Invalid
 from outreach.db import Database
 from outreach.providers.sendgrid import SendGrid
-from outreach.services.fence import Watch
+from outreach.recorder import NO_RECORDER, Recorder
 from outreach.services.fence_marks import Marks
+from outreach.services.fence_watch import Watch
 from outreach.services.send import SendContext, send_context
 from outreach.store.wakeups import QUEUES
 from outreach.tasks.flights import Flights
@@ -50,8 +51,9 @@ async def open_context(
     stop: asyncio.Event,
     queues: Collection[str] | None = None,
     marks: Marks | None = None,
+    recorder: Recorder = NO_RECORDER,
 ) -> AsyncIterator[WorkerContext]:
-    """Connections for a worker of these queues (None: all), which remembers by these marks.
+    """Connections for a worker of these queues (None: all), which remembers by these.
 
     Raises Invalid when a setting is missing; one that sends nothing needs no account.
     """
@@ -68,7 +70,7 @@ async def open_context(
         watch, sender = Watch(db, marks or Marks(None)), None
         if is_sending(queues):
             provider = await stack.enter_async_context(SendGrid(settings))
-            sender = replace(send_context(db, provider, settings), armed=watch.note)
+            sender = replace(send_context(db, provider, settings, recorder), armed=watch.note)
         yield WorkerContext(db, stop, Flights(), sender, watch)
 
 

@@ -25,12 +25,14 @@ from procrastinate.exceptions import ConnectorException
 from outreach import log
 from outreach.config import Settings
 from outreach.core.errors import Refused, Unavailable
+from outreach.recorder import Recorder, open_recorder
 from outreach.services.fence_marks import Marks
 from outreach.services.sweep import delete_stalled_jobs, is_idle, sweep_once
 from outreach.store.wakeups import MAINTENANCE
 from outreach.tasks.connector import can_listen, connector
 from outreach.tasks.context import CONTEXT_KEY, WorkerContext, open_context
 from outreach.tasks.fence import watching
+from outreach.tasks.recovery import recovering
 from outreach.tasks.runner import is_away
 from outreach.tasks.startup import check_clock
 
@@ -94,15 +96,22 @@ async def work(app: OutreachApp, settings: Settings, orders: Orders, stop: async
     Raises Refused when the clocks differ, or when idleness cannot come since a task keeps failing.
     """
     _spare_the_collector()
+    with open_recorder(settings.state_dir, settings.dsn or "") as recorder:
+        await _work(app, settings, orders, stop, recorder)
+
+
+async def _work(
+    app: OutreachApp, settings: Settings, orders: Orders, stop: asyncio.Event, recorder: Recorder
+) -> None:
     delay = RESTART_SECONDS
     is_lost = False
     marks = Marks(Path(settings.state_dir))
     while not stop.is_set():
         began_at = monotonic()
         try:
-            async with open_context(settings, stop, orders.queues, marks) as context:
+            async with open_context(settings, stop, orders.queues, marks, recorder) as context:
                 await check_clock(context.db)
-                async with watching(context.watch):
+                async with watching(context.watch), recovering(context.db, recorder):
                     _log.info("worker_started", queues=orders.queues, is_back=is_lost)
                     is_lost = False
                     has_ended = await _shift(app, settings, orders, context)
