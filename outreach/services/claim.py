@@ -63,6 +63,7 @@ class Claim:
     is_probe: bool = False  # one mail that shows whether the provider, told to wait, answers again
     armed_at: datetime | None = None
     newcomers: Mapping[UUID, UUID] = field(default_factory=dict)  # mails whose sender is new
+    intended: list[DueSend] = field(default_factory=list)  # the ledger has their message already
 
     @property
     def attempts(self) -> list[tuple[UUID, int]]:
@@ -83,6 +84,7 @@ class _Batch:
     noes: list[No] = field(default_factory=list)
     postponed: list[Postponement] = field(default_factory=list)
     canceled: list[UUID] = field(default_factory=list)
+    intended: list[DueSend] = field(default_factory=list)  # the ledger has their message already
     crowded: list[DueSend] = field(default_factory=list)  # their domain has no token left
     domains: dict[str, DomainTokens] = field(default_factory=dict)
     pools: Pools = field(default_factory=dict)
@@ -143,7 +145,17 @@ async def _claim(
     await _grant(tx, tenant_id, batch, by_id, budget, deadline_seconds)
     new = sender_limits.newcomers([(c.mail, c.due) for c in batch.granted], by_id, pools)
     mails, steps = [c.mail for c in batch.granted], [_step(c) for c in batch.granted]
-    return Claim(mails, steps, batch.refused, start_by, len(due), is_probe, budget.granted_at, new)
+    return Claim(
+        mails,
+        steps,
+        batch.refused,
+        start_by,
+        len(due),
+        is_probe,
+        budget.granted_at,
+        new,
+        intended=batch.intended,
+    )
 
 
 def _step(composed: Composed) -> ArmedStep:
@@ -373,12 +385,10 @@ async def _grant(
 
 
 def _leave_out_intended(batch: _Batch, armed: set[UUID]) -> None:
-    """A message that was intended before is not made twice: its second action ends here."""
+    """A message that was intended before is not made twice; its step is settled elsewhere."""
     for composed in [c for c in batch.granted if c.grant.message_id not in armed]:
         batch.granted.remove(composed)
-        due = composed.due
-        batch.noes.append(No(due.enrollment_id, due.action_id, Verdict.REFUSE, "already_intended"))
-        batch.canceled.append(due.action_id)
+        batch.intended.append(composed.due)
 
 
 async def _take(

@@ -31,6 +31,7 @@ from outreach.services import sender_limits, tokens
 from outreach.services.answers import record_answers
 from outreach.services.claim import Claim, claim_batch
 from outreach.services.compose import Terms
+from outreach.services.intended import settle_intended
 from outreach.services.outcomes import ArmedStep, Freed, Result
 from outreach.services.refuse import refuse
 from outreach.store import counters, dispatch, holds, ledger
@@ -126,6 +127,7 @@ async def _claim(context: SendContext, tenant_id: UUID) -> Claim | None:
     try:
         context.armed(tenant_id, claim.mails)  # before the first request: the fence remembers it
         await refuse(context.db, tenant_id, claim.refused)
+        await settle_intended(context.db, tenant_id, claim.intended)
     except BaseException:  # nobody sends these
         context.recorder.lapse(claim.attempts)
         raise

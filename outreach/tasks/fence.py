@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
 
 from outreach import log
 from outreach.core.errors import Unavailable
-from outreach.services.fence import Watch
+from outreach.services.fence_watch import Watch
 
 LOOK_SECONDS = 1.0
+LOOKS_PER_LISTEN = 5
 
 _log = log.get("fence")
 
@@ -31,15 +33,21 @@ async def watching(watch: Watch) -> AsyncIterator[None]:
 
 
 async def _keep_looking(watch: Watch) -> None:
-    while True:
+    for count in itertools.count(1):
         await asyncio.sleep(LOOK_SECONDS)
         await _look(watch)
+        if count % LOOKS_PER_LISTEN == 0:
+            await _try(watch.listen)
 
 
 async def _look(watch: Watch) -> None:
+    await _try(watch.look)
+
+
+async def _try(step: Callable[[], Awaitable[object]]) -> None:
     """What fails is tried again: until it has been looked at, a new run sends nothing."""
     try:
-        await watch.look()
+        await step()
     except (psycopg.OperationalError, psycopg.InterfaceError, Unavailable):
         pass  # it is away, as others say loudly enough
     except psycopg.Error as error:  # a standby that will be promoted, for one

@@ -10,6 +10,7 @@ from uuid import UUID
 from outreach.core.limits import HOUR, bucket_of
 from outreach.db import Database, Role, lock_tenant
 from outreach.services.claim import Claim, claim_batch
+from outreach.services.intended import settle_intended
 from outreach.store import counters
 from tests.support.factories import Campaign, make_campaign, run
 from tests.support.outcomes import TERMS
@@ -349,6 +350,7 @@ async def test_a_step_that_was_intended_before_is_not_sent_again(db: Database) -
 
     assert (found.seen, found.mails) == (1, [])
     assert await one(db, "select count(*) from send_attempts") == 2
+    assert await settle_intended(db, campaign.tenant_id, found.intended) == 0, "it is on its way"
     rows = await run(db, "select verdict, reason from send_refusals")
     assert rows == [("refuse", "already_intended")]
     rows = await run(

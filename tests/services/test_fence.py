@@ -18,8 +18,8 @@ from outreach.core.fence import Held, Open, Wait
 from outreach.db import Database
 from outreach.ids import new_id
 from outreach.services import fence
-from outreach.services.fence import Watch
 from outreach.services.fence_marks import FILE_BYTES_MAX, Marks
+from outreach.services.fence_watch import Watch
 from outreach.services.send import SendContext
 from outreach.services.sweep import is_idle
 from tests.support.factories import run
