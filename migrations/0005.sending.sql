@@ -413,12 +413,12 @@ grant select on provider_log_slots to outreach_readonly;
 -- Messages of which nobody knows whether they left and that are to be looked at, over all tenants, oldest
 -- first, with what the provider's logs said of them.
 create function unknowns_due(rows_max integer) returns table (tenant_id uuid, message_id uuid, attempt smallint,
-  armed_at timestamptz, deadline_at timestamptz, policy unknown_policy, looked_at timestamptz)
+  to_address text, armed_at timestamptz, deadline_at timestamptz, policy unknown_policy, looked_at timestamptz)
 language sql stable security definer set search_path = public, pg_temp
 as $$
-  select u.tenant_id, u.message_id, u.attempt, u.armed_at, u.deadline_at, c.unknown_policy, e.updated_at
+  select u.tenant_id, u.message_id, u.attempt, u.to_address, u.armed_at, u.deadline_at, c.unknown_policy, e.updated_at
   from (
-    select a.tenant_id, a.message_id, a.attempt, a.armed_at, a.deadline_at, m.campaign_id
+    select a.tenant_id, a.message_id, a.attempt, m.to_address, a.armed_at, a.deadline_at, m.campaign_id
     from tenants t
     join send_attempts a on a.tenant_id = t.id and a.outcome = 'unknown'
     join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id

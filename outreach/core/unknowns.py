@@ -15,9 +15,9 @@ here are wide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 
 from outreach.core.states import UnknownPolicy
 
@@ -34,6 +34,15 @@ EVENT_PATIENCE = timedelta(minutes=10)
 # A webhook that comes so long after it was signed was refused before, or could not reach us.
 WEBHOOK_PATIENCE = timedelta(minutes=5)
 TOLD_SHARE_MIN = 0.95
+
+
+class Step(Enum):
+    """What is done about an attempt now."""
+
+    SENT = "sent"  # the provider has it: an event, a log or a person says so
+    RESEND = "resend"  # presumed not to have left: the message is due again
+    GIVE_UP = "give_up"
+    WAIT = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,17 @@ def presumes(case: Case, facts: AccountFacts, now: datetime) -> dict[str, bool]:
     return conditions
 
 
-def missing(conditions: dict[str, bool]) -> Iterator[str]:
-    """The conditions that do not hold."""
-    return (name for name, holds in conditions.items() if not holds)
+def needs_facts(case: Case, now: datetime) -> bool:
+    """Whether the policy may do something by now, so that the account's facts are asked for."""
+    return may_resend(case, now) or may_give_up(case, now)
+
+
+def step(case: Case, facts: AccountFacts | None, now: datetime) -> Step:
+    """What the campaign's policy does; without facts it waits."""
+    if facts is None:
+        return Step.WAIT
+    if may_resend(case, now) and all(presumes(case, facts, now).values()):
+        return Step.RESEND
+    if may_give_up(case, now) and is_green(facts, now):
+        return Step.GIVE_UP
+    return Step.WAIT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
+from uuid import UUID
 
 from outreach.core.mail import Mail
 from outreach.core.outcome import Outcome
@@ -25,4 +26,15 @@ class MailProvider(Protocol):
 
     def room(self) -> int:
         """How many more requests could begin within a second, at the latency now seen."""
+        ...
+
+
+class MailLog(Protocol):
+    """The provider's own record of what it accepted: late, slow, and asked a few times a minute."""
+
+    async def knows(self, message_id: UUID, attempt: int, to_address: str) -> bool:
+        """Whether it has this attempt; a no only says that it shows none now.
+
+        Raises Unavailable when it gives no answer, Refused when it may not be asked.
+        """
         ...

@@ -26,7 +26,7 @@ from outreach import __version__
 from outreach.config import Settings
 from outreach.core.errors import Invalid
 from outreach.core.mail import Mail
-from outreach.core.outcome import NotSent, Outcome, Unknown, classify
+from outreach.core.outcome import NotSent, Outcome, Unknown, asked_moment, classify
 from outreach.providers.sendgrid_mail import mail_body
 
 # Servers drop idle connections without notice; a request on one that is just being dropped would
@@ -159,8 +159,11 @@ async def _read(answer: aiohttp.ClientResponse) -> Outcome:
     if answer.status == 202:
         return classify(202, answer.headers.get("X-Message-Id"), "")
     text = (await answer.content.read(ANSWER_BYTES_MAX)).decode("utf-8", "replace")
-    reset_at = _reset_at(answer.headers.get("X-RateLimit-Reset"))
-    return classify(answer.status, None, _detail(answer.status, text), retry_at=reset_at)
+    headers = answer.headers
+    later = asked_moment(
+        headers.get("Retry-After"), headers.get("X-RateLimit-Reset"), datetime.now(UTC)
+    )
+    return classify(answer.status, None, _detail(answer.status, text), retry_at=later)
 
 
 def _detail(status: int, text: str) -> str:
@@ -171,11 +174,3 @@ def _detail(status: int, text: str) -> str:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         said = "" if text.lstrip().startswith("<") else text
     return f"{status} {' '.join(said.split())}".strip()[:500]
-
-
-def _reset_at(header: str | None) -> datetime | None:
-    """The moment that a 429 names; None when it names none that can be read."""
-    try:
-        return datetime.fromtimestamp(int(header or ""), UTC)
-    except (ValueError, OverflowError, OSError):
-        return None

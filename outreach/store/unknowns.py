@@ -25,6 +25,7 @@ class UnknownAttempt:
     tenant_id: UUID
     message_id: UUID
     attempt: int
+    to_address: str
     armed_at: datetime
     deadline_at: datetime
     policy: str  # UnknownPolicy

@@ -2,7 +2,7 @@
 
 -- name: list_unknowns_due
 -- Those to be looked at now, over all tenants, oldest first.
-select tenant_id, message_id, attempt, armed_at, deadline_at, policy, looked_at, now() as now
+select tenant_id, message_id, attempt, to_address, armed_at, deadline_at, policy, looked_at, now() as now
 from unknowns_due(%(rows_max)s::int);
 
 -- name: list_account_facts

@@ -20,6 +20,7 @@ from outreach.core.outcome import (
     Outcome,
     Rejected,
     Unknown,
+    asked_moment,
     attempt_outcome,
     classify,
     counts,
@@ -98,6 +99,44 @@ def test_each_outcome_has_a_word_and_counts_or_not(
 def test_what_the_provider_asks_for_is_honoured_within_bounds(seconds: float) -> None:
     expected = min(max(seconds, LATER_SECONDS_MIN), LATER_SECONDS_MAX)
     assert wait(later(seconds)) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "reset", "seconds"),
+    [
+        ("120", None, 120),
+        (" 0 ", None, LATER_SECONDS_MIN),
+        ("Mon, 04 May 2026 09:02:00 GMT", None, 120),
+        ("Mon, 04 May 2026 08:00:00 GMT", None, LATER_SECONDS_MIN),
+        ("Mon, 04 May 2026 11:02:00 +0200", None, 120),
+        ("-5", None, LATER_SECONDS_MIN),
+        ("1000000000", None, LATER_SECONDS_MAX),
+        ("99999999999999999999", None, LATER_SECONDS_MAX),
+        (None, str(int(NOW.timestamp()) + 120), 120),
+        (None, str(int(NOW.timestamp()) - 9), LATER_SECONDS_MIN),
+        (None, str(int(NOW.timestamp() * 1000)), LATER_SECONDS_MAX),
+        ("60", str(int(NOW.timestamp()) + 120), 120),
+        ("garbage", str(int(NOW.timestamp()) + 120), 120),
+        ("garbage", "soon", None),
+        ("9" * 400, None, None),
+        ("1e9", "٣", None),
+        ("Mon, 99 May 2026", None, None),
+        ("Mon, 04 May 9999 09:02:00 GMT", None, LATER_SECONDS_MAX),
+        ("", "", None),
+        (None, None, None),
+    ],
+)
+def test_the_headers_of_a_429_name_a_moment_within_bounds_or_none(
+    retry_after: str | None, reset: str | None, seconds: float | None
+) -> None:
+    asked = asked_moment(retry_after, reset, NOW)
+    assert asked == (None if seconds is None else NOW + timedelta(seconds=seconds))
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_no_header_is_an_error_or_stops_us_for_good(retry_after: str, reset: str) -> None:
+    asked = asked_moment(retry_after, reset, NOW)
+    assert asked is None or 1 <= (asked - NOW).total_seconds() <= LATER_SECONDS_MAX
 
 
 def test_a_429_that_names_no_moment_waits_longer_each_time() -> None:
