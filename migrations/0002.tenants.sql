@@ -105,7 +105,10 @@ create table tenants (
   allows_risky_addresses boolean not null default true,
   is_tracking_opens boolean not null default true,
   is_tracking_clicks boolean not null default true,
-  parked_until timestamptz,  -- a hint: nothing can be claimed before; the sweep skips the tenant
+  weight integer not null default 1 check (weight between 1 and 100),  -- its share of workers beside other tenants'
+  has_own_queue boolean not null default false,  -- its sends wait in `sends.<slug>`, for workers of its own
+  parked_until timestamptz,  -- a hint: what was due at parked_at cannot be claimed before; the sweep passes over it
+  parked_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   check ((state = 'paused') = (paused_at is not null))
@@ -120,7 +123,7 @@ create policy tenant_sees_own on tenants to outreach_app, outreach_worker
 grant select on tenants to outreach_app, outreach_worker, outreach_readonly;
 grant select, insert, update on tenants to outreach_operator;
 -- What row locks need, and the parking hint.
-grant update (parked_until, updated_at) on tenants to outreach_app, outreach_worker;
+grant update (parked_until, parked_at, updated_at) on tenants to outreach_app, outreach_worker;
 
 -- Keys of the HTTP API. An operator's key belongs to no tenant; the secret itself is never stored.
 create table api_keys (

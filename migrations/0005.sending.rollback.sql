@@ -10,8 +10,6 @@ drop table if exists provider_log_slots, outcome_evidence;
 drop function if exists tenants_missing_values();
 drop function if exists attempts_armed();
 drop function if exists attempts_overdue(interval, integer);
-drop function if exists tenants_due(integer, interval);
-drop function if exists attempts_missing(uuid[], uuid[], smallint[]);
 drop view if exists send_decisions;
 drop function if exists end_pause_hold() cascade;  -- with its triggers on campaigns and enrollments
 drop table if exists incidents, send_holds, send_refusals, rate_limit_counters, send_rate_limits, send_attempts,

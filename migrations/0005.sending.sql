@@ -13,6 +13,7 @@ create table scheduled_actions (
   visit integer not null check (visit > 0),
   kind action_kind not null,
   trigger text,  -- of a timeout: no_open, no_click, no_reply, idle
+  priority smallint not null default 1 check (priority in (0, 1)),  -- of a send: 0 in a conversation that runs, 1 a first touch
   due_at timestamptz not null,
   state action_state not null default 'pending',
   held_by text check (held_by in ('campaign', 'enrollment')),
@@ -25,10 +26,12 @@ create table scheduled_actions (
   check (held_by is null or state = 'pending')
 ) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02);
 -- What a sender has to do, in order: the only index that a claim reads.
-create index scheduled_actions_lane on scheduled_actions (tenant_id, sender_id, due_at, id)
+create index scheduled_actions_lane on scheduled_actions (tenant_id, sender_id, priority, due_at, id)
   where state = 'pending' and kind = 'send' and held_by is null;
+-- What a tenant has to do, for the sweep and for people's acts, who say `priority >= 0`. The claim does not,
+-- so that no plan of it can go by this index, over all that waits.
 create index scheduled_actions_due on scheduled_actions (tenant_id, due_at)
-  where state = 'pending' and kind = 'send' and held_by is null;
+  where state = 'pending' and kind = 'send' and held_by is null and priority >= 0;
 create index scheduled_actions_timer on scheduled_actions (tenant_id, due_at)
   where state = 'pending' and kind = 'timeout' and held_by is null;
 create index scheduled_actions_open on scheduled_actions (tenant_id, enrollment_id)
@@ -448,27 +451,6 @@ $$;
 revoke all on function unknowns_due(integer), open_alarms() from public;
 grant execute on function unknowns_due(integer), open_alarms() to outreach_worker;
 
--- Tenants with something to send now, or a timer due: the sweep's question, over all tenants.
-create function tenants_due(rows_max integer, ahead interval default '0') returns table (tenant_id uuid, has_send boolean, has_timer boolean)
-language sql stable security definer set search_path = public, pg_temp
-as $$
-  select t.id, due.has_send, due.has_timer
-  from tenants t
-  cross join lateral (
-    select
-      (t.parked_until is null or t.parked_until <= now() + ahead) and exists (
-        select from scheduled_actions a
-        where a.tenant_id = t.id and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
-      ) as has_send,
-      exists (
-        select from scheduled_actions a
-        where a.tenant_id = t.id and a.state = 'pending' and a.kind = 'timeout' and a.held_by is null and a.due_at <= now()
-      ) as has_timer
-  ) due
-  where t.state = 'active' and (due.has_send or due.has_timer)
-  limit rows_max
-$$;
-
 -- Attempts whose process should have answered for them by now.
 create function attempts_overdue(grace interval, rows_max integer)
 returns table (tenant_id uuid, message_id uuid, attempt smallint)
@@ -543,9 +525,9 @@ revoke all on function senders_to_judge(interval, interval), prune_sender_outcom
 grant execute on function senders_to_judge(interval, interval), prune_sender_outcomes(interval), senders_lowered()
   to outreach_worker;
 
-revoke all on function tenants_due(integer, interval), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
+revoke all on function attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
   from public;
-grant execute on function tenants_due(integer, interval), attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
+grant execute on function attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
   to outreach_worker;
 
 -- Statistics for tables that have grown to twice what the planner knows, so that a first import is not

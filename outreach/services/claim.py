@@ -129,6 +129,8 @@ async def _claim(
     if total < 1:
         return Claim()
     lanes = await dispatch.list_lanes(tx, tenant_id)
+    if any(lane.is_floor_low for lane in lanes):
+        await dispatch.raise_floors(tx, tenant_id)
     pools = await sender_limits.read_pools(tx, tenant_id, lanes)
     lanes = sender_limits.within_pools(lanes, pools)
     ready = [lane for lane in lanes if lane.is_ready and tokens.room_of(lane) > 0]

@@ -109,6 +109,7 @@ async def wake_senders(tx: Tx, tenant_id: UUID) -> None:
 
     The last thing that a transaction does (docs/locks.md).
     """
+    await store.lower_floors(tx, tenant_id)
     await store.unpark_tenant(tx, tenant_id)
     await wakeups.wake(tx, "send_due", tenant_id=tenant_id)
 

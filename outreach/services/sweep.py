@@ -12,6 +12,7 @@ attempts are counted in the ledger; a task that fails is rested by the worker (`
 
 from __future__ import annotations
 
+from outreach import log
 from outreach.db import Database, Role
 from outreach.services.claim import PACED_LOOK_SECONDS
 from outreach.services.refuse import fail_stale_values
@@ -21,8 +22,13 @@ from outreach.store import sweep, wakeups
 SILENT_SECONDS = 90.0
 # Longer than the hard timeout of any task.
 RUNNING_SECONDS = 600.0
+# A floor stays so far behind: transactions of ours are shorter, and those that are not (a launch)
+# lower the floors by which they were overtaken.
+FLOOR_MARGIN_SECONDS = 10.0
 MONTHS_AHEAD = 3
 KEPT_DAYS = 7
+
+_log = log.get("sweep")
 
 
 async def sweep_once(db: Database) -> int:
@@ -33,9 +39,24 @@ async def sweep_once(db: Database) -> int:
 
 
 async def is_idle(db: Database) -> bool:
-    """Whether nothing can be done before some moment comes or somebody acts."""
+    """Whether nothing can be done before some moment comes or somebody acts.
+
+    Nothing that a floor may hide either: who says that all is done looks below them first.
+    """
     async with db.transaction(Role.WORKER) as tx:
+        if not await sweep.is_idle(tx, paced_seconds=PACED_LOOK_SECONDS):
+            return False
+        await sweep.look_below_floors(tx, margin_seconds=FLOOR_MARGIN_SECONDS)
         return await sweep.is_idle(tx, paced_seconds=PACED_LOOK_SECONDS)
+
+
+async def look_below_floors(db: Database) -> int:
+    """Find what was dated below a floor; in how many lanes there was something. For each minute."""
+    async with db.transaction(Role.WORKER) as tx:
+        hidden = await sweep.look_below_floors(tx, margin_seconds=FLOOR_MARGIN_SECONDS)
+    if hidden:
+        _log.info("sends below their floors", lanes=hidden)
+    return hidden
 
 
 async def delete_stalled_jobs(db: Database) -> int:
@@ -53,6 +74,7 @@ async def keep_house(db: Database) -> None:
         await sweep.delete_ended_jobs(tx, days=KEPT_DAYS)
     async with db.transaction(Role.OPERATOR) as tx:
         await sweep.forget_parking(tx)
+    await look_below_floors(db)
     async with db.transaction(Role.WORKER) as tx:
         await sweep.learn_statistics(tx)
     await delete_stalled_jobs(db)

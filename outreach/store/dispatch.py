@@ -73,6 +73,7 @@ class Lane:
     warm_seconds: float = 0.0
     ip_pool: str | None = None
     is_new: bool = False  # nothing of it was accepted yet
+    is_floor_low: bool = False  # its floor has been left behind
 
     @property
     def is_ready(self) -> bool:
@@ -145,6 +146,11 @@ async def list_lanes(tx: Tx, tenant_id: UUID) -> list[Lane]:
     params = {"tenant_id": tenant_id, **_defaults(Scope.SENDER)}
     params["warmup_default"] = DEFAULTS[Scope.SENDER].warm_up
     return await sql.fetch_all(tx, SQL["list_lanes"], Lane, **params)
+
+
+async def raise_floors(tx: Tx, tenant_id: UUID) -> int:
+    """Let the next claims begin where this one found something; how many lanes."""
+    return await sql.execute(tx, SQL["raise_floors"], tenant_id=tenant_id)
 
 
 async def claim_sends(tx: Tx, tenant_id: UUID, takes: Mapping[UUID, int]) -> list[DueSend]:

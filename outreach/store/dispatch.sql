@@ -62,8 +62,30 @@ where t.id = %(tenant_id)s::uuid
 for share of t, i;
 
 -- name: list_lanes
--- Each sender that has something due, with the tokens that it has left; reads one action a sender.
--- A cap of 2147483647 is none.
+-- Each sender that has something due, with the tokens that it has left; reads one action a lane, from its
+-- floor on. A cap of 2147483647 is none. The floor's coalesce stands in a step of its own: among an index's
+-- conditions, row level security would have it filter the dead instead of passing over them.
+with floor as materialized (
+  select s.id as sender_id, p.priority, f.updated_at < now() - interval '1 second' as is_old,
+    coalesce(f.due_at, '-infinity') as due_at, coalesce(f.action_id, '00000000-0000-0000-0000-000000000000') as action_id
+  from sender_identities s
+  cross join (values (0::smallint), (1::smallint)) as p (priority)
+  left join lane_floors f on f.tenant_id = s.tenant_id and f.sender_id = s.id and f.priority = p.priority
+  where s.tenant_id = %(tenant_id)s::uuid
+),
+head as materialized (
+  select f.sender_id, min(a.due_at) as due_at,
+    coalesce(bool_or(f.is_old and (a.due_at, a.id) > (f.due_at, f.action_id)), false) as is_floor_low
+  from floor f
+  cross join lateral (
+    select a.due_at, a.id from scheduled_actions a
+    where a.tenant_id = %(tenant_id)s::uuid and a.sender_id = f.sender_id and a.priority = f.priority
+      and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
+      and (a.due_at, a.id) >= (f.due_at, f.action_id)
+    order by a.due_at, a.id limit 1
+  ) a
+  group by f.sender_id
+)
 select
   s.id as sender_id,
   s.state = 'verified' as is_verified,
@@ -81,14 +103,9 @@ select
     join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
     where a.tenant_id = s.tenant_id and a.outcome = 'armed' and m.sender_id = s.id
   ) end as armed,
-  s.reputation, caps.is_warming, caps.warm_seconds, s.ip_pool, s.first_sent_at is null as is_new
-from sender_identities s
-cross join lateral (
-  select a.due_at from scheduled_actions a
-  where a.tenant_id = s.tenant_id and a.sender_id = s.id
-    and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
-  order by a.due_at limit 1
-) head
+  s.reputation, caps.is_warming, caps.warm_seconds, s.ip_pool, s.first_sent_at is null as is_new, head.is_floor_low
+from head
+join sender_identities s on s.tenant_id = %(tenant_id)s::uuid and s.id = head.sender_id
 left join send_rate_limits own on own.tenant_id = s.tenant_id and own.scope = 'sender' and own.key = s.id::text
 left join send_rate_limits general on general.tenant_id = s.tenant_id and general.scope = 'sender' and general.key = ''
 cross join lateral sender_caps(s, own, general, %(minute_default)s::int, %(hour_default)s::int, %(day_default)s::int,
@@ -107,22 +124,66 @@ cross join lateral (
 where s.tenant_id = %(tenant_id)s::uuid
 order by head.due_at;
 
+-- name: raise_floors
+-- The floors of what waits for nobody any more: each to the head of its lane, but ten seconds from now, for
+-- transactions under way. Waits for no floor that somebody holds, and raises none that was just moved.
+with head as materialized (
+  select f.sender_id, f.priority, f.due_at as floor_at, f.action_id as floor_id, a.due_at, a.id
+  from lane_floors f
+  cross join lateral (
+    select a.due_at, a.id from scheduled_actions a
+    where a.tenant_id = %(tenant_id)s::uuid and a.sender_id = f.sender_id and a.priority = f.priority
+      and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
+      and (a.due_at, a.id) >= (f.due_at, f.action_id)
+    order by a.due_at, a.id limit 1
+  ) a
+  where f.tenant_id = %(tenant_id)s::uuid
+),
+free as materialized (
+  select f.sender_id, f.priority, h.due_at, h.id
+  from head h
+  join lane_floors f on f.tenant_id = %(tenant_id)s::uuid and f.sender_id = h.sender_id and f.priority = h.priority
+    and f.due_at = h.floor_at and f.action_id = h.floor_id
+  for no key update of f skip locked
+)
+update lane_floors f
+set due_at = greatest(f.due_at, least(h.due_at, now() - interval '10 seconds')),
+  action_id = case
+    when h.due_at < now() - interval '10 seconds' then h.id
+    when f.due_at < now() - interval '10 seconds' then '00000000-0000-0000-0000-000000000000'
+    else f.action_id end,
+  updated_at = now()
+from free h
+where f.tenant_id = %(tenant_id)s::uuid and f.sender_id = h.sender_id and f.priority = h.priority;
+
 -- name: claim_sends
--- Up to `take` due actions of each lane, oldest first, with everything that decides. Locks the actions
--- (skip locked), then shares enrollment, campaign and contact, also skip locked: it never waits for a
--- row, and whatever stops a send has either committed before and is seen in the locked row, or holds
--- the row, and the send is left for later.
+-- Up to `take` due actions of each sender, those of conversations that run first and then the oldest, with
+-- everything that decides. Locks the actions (skip locked), then shares enrollment, campaign and contact,
+-- also skip locked: it never waits for a row, and whatever stops a send has either committed before and is
+-- seen in the locked row, or holds the row, and the send is left for later.
 with head as materialized (
   select q.*
   from unnest(%(sender_ids)s::uuid[], %(takes)s::int[]) as lane (sender_id, take)
   cross join lateral (
-    select a.id, a.enrollment_id, a.sender_id, a.node_id, a.visit, a.message_id, a.due_at
-    from scheduled_actions a
-    where a.tenant_id = %(tenant_id)s::uuid and a.sender_id = lane.sender_id
-      and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
-    order by a.due_at, a.id
+    select r.*
+    from (values (0::smallint), (1::smallint)) as p (priority)
+    cross join lateral (
+      select coalesce(max(f.due_at), '-infinity') as due_at,
+        coalesce((array_agg(f.action_id))[1], '00000000-0000-0000-0000-000000000000') as action_id
+      from lane_floors f
+      where f.tenant_id = %(tenant_id)s::uuid and f.sender_id = lane.sender_id and f.priority = p.priority
+    ) f
+    cross join lateral (
+      select a.id, a.enrollment_id, a.sender_id, a.node_id, a.visit, a.message_id, a.due_at
+      from scheduled_actions a
+      where a.tenant_id = %(tenant_id)s::uuid and a.sender_id = lane.sender_id and a.priority = p.priority
+        and a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
+        and (a.due_at, a.id) >= (f.due_at, f.action_id)
+      order by a.due_at, a.id
+      limit lane.take
+      for update of a skip locked
+    ) r
     limit lane.take
-    for update of a skip locked
   ) q
 )
 select

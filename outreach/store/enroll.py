@@ -155,6 +155,11 @@ async def forget_plans(tx: Tx) -> None:
     await tx.execute(SQL["forget_plans"])
 
 
+async def lower_floors(tx: Tx, tenant_id: UUID) -> None:
+    """Let claims find what this transaction dates at its beginning, however long it takes."""
+    await sql.execute(tx, SQL["lower_floors"], tenant_id=tenant_id)
+
+
 async def unpark_tenant(tx: Tx, tenant_id: UUID) -> None:
     """Let the sweep look at the tenant again."""
     await sql.execute(tx, SQL["unpark_tenant"], tenant_id=tenant_id)

@@ -134,6 +134,21 @@ group by state;
 -- of a tenant's rows for each check. Called before many rows come in.
 discard plans;
 
+-- name: lower_floors
+-- What this transaction has dated is not below a floor: those that were raised past its beginning come
+-- down to it, and nobody raises them before it ends. Locks all of them, in the order of their keys, and
+-- decides from what it then holds.
+with held as (
+  select f.sender_id, f.priority, f.due_at from lane_floors f
+  where f.tenant_id = %(tenant_id)s::uuid
+  order by f.sender_id, f.priority
+  for no key update
+)
+update lane_floors f
+set due_at = now(), action_id = '00000000-0000-0000-0000-000000000000', updated_at = now()
+from held h
+where f.tenant_id = %(tenant_id)s::uuid and f.sender_id = h.sender_id and f.priority = h.priority and h.due_at > now();
+
 -- name: unpark_tenant
 -- New work may be due before the moment that the sweep was told to wait for.
 update tenants

@@ -104,14 +104,17 @@ from canceled
 where m.tenant_id = %(tenant_id)s::uuid and m.id = canceled.message_id and m.state = 'waiting_retry'
 
 -- name: insert_actions
--- Puts sends and timers on the timetable.
+-- Puts sends and timers on the timetable. A send after a message that was accepted goes on with a
+-- conversation, and goes before first touches.
 insert into scheduled_actions
-  (tenant_id, enrollment_id, campaign_id, sender_id, node_id, visit, kind, trigger, due_at)
-select %(tenant_id)s::uuid, a.enrollment_id, a.campaign_id, a.sender_id, a.node_id, a.visit, a.kind, a.trigger, a.due_at
+  (tenant_id, enrollment_id, campaign_id, sender_id, node_id, visit, kind, trigger, due_at, priority)
+select %(tenant_id)s::uuid, a.enrollment_id, a.campaign_id, a.sender_id, a.node_id, a.visit, a.kind, a.trigger, a.due_at,
+  case when e.latest_message_id is null then 1 else 0 end
 from unnest(
   %(enrollment_ids)s::uuid[], %(campaign_ids)s::uuid[], %(sender_ids)s::uuid[], %(node_ids)s::text[],
   %(visits)s::int[], %(kinds)s::action_kind[], %(triggers)s::text[], %(due_ats)s::timestamptz[]
 ) as a (enrollment_id, campaign_id, sender_id, node_id, visit, kind, trigger, due_at)
+join enrollments e on e.tenant_id = %(tenant_id)s::uuid and e.id = a.enrollment_id
 
 -- name: insert_steps
 -- Adds to the history of each enrollment, in the order given.

@@ -54,5 +54,6 @@ where h.tenant_id = %(tenant_id)s::uuid and h.scope = n.scope and h.subject_id =
   and h.ended_at is null and (h.reason like 'limit%%' or h.reason in ('provider_later', 'data_loss_hold', 'reputation_slowed'));
 
 -- name: park_tenant
--- A hint for the sweep: nothing of this tenant can be claimed before `until`.
-update tenants set parked_until = %(until)s::timestamptz, updated_at = now() where id = %(tenant_id)s::uuid;
+-- A hint for the sweep: nothing of this tenant that is due now can be claimed before `until`.
+update tenants set parked_until = %(until)s::timestamptz, parked_at = now(), updated_at = now()
+where id = %(tenant_id)s::uuid;

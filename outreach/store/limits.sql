@@ -73,7 +73,7 @@ with put_off as (
   select a.id
   from scheduled_actions a
   where a.tenant_id = %(tenant_id)s::uuid and a.state = 'pending' and a.kind = 'send' and a.held_by is null
-    and a.due_at > now()
+    and a.priority >= 0 and a.due_at > now()
     and exists (
       select from send_refusals r
       where r.tenant_id = a.tenant_id and r.action_id = a.id and r.verdict = 'hold' and r.reason like 'limit%%'

@@ -22,7 +22,7 @@ with parked as (
   from scheduled_actions a
   where a.tenant_id = %(tenant_id)s::uuid and a.campaign_id = %(campaign_id)s::uuid
     and a.state = 'pending' and a.held_by is null
-    and (a.kind = 'send' and a.due_at <= now() or a.kind = 'timeout' and a.due_at <= now())
+    and (a.kind = 'send' and a.priority >= 0 and a.due_at <= now() or a.kind = 'timeout' and a.due_at <= now())
   order by a.id
   for no key update skip locked
 ), held as materialized (

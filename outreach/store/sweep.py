@@ -60,6 +60,15 @@ async def forget_parking(tx: Tx) -> int:
     return await sql.execute(tx, SQL["forget_parking"])
 
 
+async def look_below_floors(tx: Tx, *, margin_seconds: float) -> int:
+    """Find what a floor hides, over all tenants; in how many lanes something was hidden.
+
+    Floors stay so many seconds behind, where transactions under way may still date their rows.
+    """
+    query = SQL["look_below_floors"]
+    return int(await sql.value(tx, query, margin_seconds=margin_seconds))
+
+
 async def make_partitions(tx: Tx, *, months: int) -> int:
     """Make the months ahead; how many were missing."""
     return int(await sql.value(tx, SQL["make_partitions"], months=months))

@@ -71,6 +71,10 @@ update tenants
 set parked_until = null, updated_at = now()
 where parked_until > now() and updated_at < now() - interval '1 hour';
 
+-- name: look_below_floors
+-- What a floor hides is found: asks every lane and tenant without it. How many lanes had something hidden.
+select look_below_floors(make_interval(secs => %(margin_seconds)s::double precision));
+
 -- name: make_partitions
 -- Partitions of events for the months ahead; how many were made.
 select make_event_partitions(%(months)s::int);

@@ -8,7 +8,7 @@ cross join installation i
 where t.id = %(tenant_id)s::uuid
 
 -- name: list_due_timers
--- What is due, oldest first, and only where we have listened to all that came in before its moment or that has
+-- What is due, oldest first, from the tenant's floor on, and only where we have listened to all that came in before its moment or that has
 -- waited for long: a person may have acted in it. Locks nothing: an enrollment is locked before its actions are.
 with unheard as (
   select min(received_at) as since from webhook_deliveries where state = 'received'
@@ -22,6 +22,7 @@ where a.tenant_id = %(tenant_id)s::uuid
     u.since is null
     or u.since > a.due_at and u.since > now() - make_interval(secs => %(unheard_seconds)s::double precision)
   )
+  and a.due_at >= coalesce((select f.timer_at from tenant_floors f where f.tenant_id = %(tenant_id)s::uuid), '-infinity')
 order by a.due_at
 limit %(rows_max)s::int
 

@@ -20,6 +20,11 @@ with tenant as (
   insert into ip_pools (tenant_id, name) select tenant_id, 'main' from ids
 ), outcome as (
   insert into sender_outcomes (tenant_id, sender_id, hour_at) select tenant_id, sender, now() from ids
+), lane_floor as (
+  insert into lane_floors (tenant_id, sender_id, priority, due_at, action_id)
+  select tenant_id, sender, 1, now(), action from ids
+), tenant_floor as (
+  insert into tenant_floors (tenant_id, send_at, timer_at) select tenant_id, now(), now() from ids
 ), campaign as (
   insert into campaigns (tenant_id, id, name, sender_id) select tenant_id, campaign, 'First', sender from ids
 ), plan as (

@@ -238,8 +238,9 @@ async def test_the_claim_reads_lanes_by_their_index(db: Database) -> None:
         plan = await (
             await tx.execute(
                 "explain select a.due_at from scheduled_actions a"
-                " where a.tenant_id = %(t)s and a.sender_id = %(s)s and a.state = 'pending'"
-                " and a.kind = 'send' and a.held_by is null and a.due_at <= now()"
+                " where a.tenant_id = %(t)s and a.sender_id = %(s)s and a.priority = 1::smallint"
+                " and a.state = 'pending' and a.kind = 'send' and a.held_by is null"
+                " and a.due_at <= now()"
                 " order by a.due_at, a.id limit 10",
                 {"t": campaign.tenant_id, "s": campaign.sender_id},
             )
