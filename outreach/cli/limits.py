@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from outreach.cli.shell import JsonFlag, Table, TenantOption, actor, emit, run, tenant_id_of
 from outreach.core.errors import Invalid
 from outreach.core.limits import DAY, HOUR, MINUTE, Override, Scope
+from outreach.core.states import Reputation
 from outreach.db import Database
 from outreach.services import limits
 from outreach.services.limits import Usage
@@ -16,7 +18,7 @@ from outreach.store.limits import LimitRow
 
 app = typer.Typer(no_args_is_help=True, help="Limits: show what is used, set what is allowed.")
 
-WINDOWS = {MINUTE: "minute", HOUR: "hour", DAY: "day"}
+WINDOWS = {0: "moment", MINUTE: "minute", HOUR: "hour", DAY: "day"}
 
 
 @app.command("show")
@@ -28,10 +30,18 @@ def show_command(tenant: TenantOption, as_json: JsonFlag = False) -> None:
 
     usages = run(work)
     rows = [
-        (u.scope.value, u.key, WINDOWS[u.window_seconds], _cap(u.limit), u.used, u.resets_at)
+        (
+            u.scope.value,
+            u.key,
+            WINDOWS[u.window_seconds],
+            _cap(u.limit),
+            u.used,
+            u.frees_at,
+            _why(u),
+        )
         for u in usages
     ]
-    table = Table(("scope", "key", "a", "limit", "used", "resets"), rows)
+    table = Table(("scope", "key", "a", "limit", "used", "frees", "because of"), rows)
     emit(as_json, {"data": usages}, table)
 
 
@@ -40,6 +50,7 @@ def set_command(
     tenant: Annotated[str | None, typer.Option("--tenant", help="The tenant's slug.")] = None,
     scope: Annotated[Scope | None, typer.Option("--scope", help="What the limit is for.")] = None,
     sender: Annotated[str | None, typer.Option("--sender", help="One sender's address.")] = None,
+    pool: Annotated[str | None, typer.Option("--pool", help="One IP pool.")] = None,
     domain: Annotated[str | None, typer.Option("--domain", help="One recipient domain.")] = None,
     per_minute: Annotated[int | None, typer.Option("--per-minute")] = None,
     per_hour: Annotated[int | None, typer.Option("--per-hour")] = None,
@@ -47,44 +58,75 @@ def set_command(
     max_concurrent: Annotated[
         int | None, typer.Option("--max-concurrent", help="Requests in flight at once.")
     ] = None,
+    warm_up: Annotated[
+        int | None, typer.Option("--warm-up", help="A day of the first three; then doubling.")
+    ] = None,
+    bounce_percent: Annotated[
+        float | None, typer.Option("--bounce-percent", help="Of bounces, that slows a sender.")
+    ] = None,
+    complaint_percent: Annotated[
+        float | None, typer.Option("--complaint-percent", help="Of complaints, that slows one.")
+    ] = None,
     off: Annotated[bool, typer.Option("--off", help="Lift every window of the scope.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Set limits; those not given stay. Without a sender or domain, for all of the scope."""
-    given = Override(per_minute, per_hour, per_day, max_concurrent, off)
+    given = Override(
+        per_minute,
+        per_hour,
+        per_day,
+        max_concurrent,
+        off,
+        warm_up,
+        bounce_percent,
+        complaint_percent,
+    )
 
     async def work(db: Database) -> LimitRow:
-        wanted, name = _target(scope, sender, domain, has_tenant=tenant is not None)
+        names = {Scope.SENDER: sender, Scope.POOL: pool, Scope.DOMAIN: domain}
+        wanted, name = _target(scope, names, has_tenant=tenant is not None)
         if tenant is None:
             return await limits.set_for_installation(db, given, actor=actor())
         tenant_id = await tenant_id_of(db, tenant)
         return await limits.set_for_tenant(db, tenant_id, wanted, given, name=name, actor=actor())
 
     row = run(work)
-    columns = ("scope", "key", "a minute", "an hour", "a day", "at once", "off")
+    columns = ("scope", "key", "a minute", "an hour", "a day", "at once", "off", "warm-up")
     values = (row.per_minute_max, row.per_hour_max, row.per_day_max, row.concurrent_max)
-    table = Table(columns, [(row.scope, row.key, *values, row.is_off)])
+    table = Table(columns, [(row.scope, row.key, *values, row.is_off, row.warmup_max)])
     emit(as_json, {"data": [_data(row)]}, table)
 
 
 def _target(
-    scope: Scope | None, sender: str | None, domain: str | None, *, has_tenant: bool
+    scope: Scope | None, names: Mapping[Scope, str | None], *, has_tenant: bool
 ) -> tuple[Scope, str]:
     """The scope that the options mean, and the name in it; raises Invalid when they disagree."""
-    if sender is not None and domain is not None:
-        raise Invalid.at("--domain", "Give --sender or --domain, not both.")
-    meant = Scope.SENDER if sender is not None else Scope.DOMAIN if domain is not None else None
+    named = {one: name for one, name in names.items() if name is not None}
+    if len(named) > 1:
+        first, second = (one.value for one in list(named)[:2])
+        raise Invalid.at(f"--{second}", f"Give --{first} or --{second}, not both.")
+    meant, name = next(iter(named.items()), (None, ""))
     wanted = scope or meant or Scope.TENANT
     if meant is not None and wanted is not meant:
         raise Invalid.at("--scope", f"is {wanted.value}, but a {meant.value} is named.")
     if (wanted is Scope.INSTALLATION) is has_tenant:
         sentence = "is for every scope but installation, which belongs to no tenant."
         raise Invalid.at("--tenant", sentence)
-    return wanted, sender or domain or ""
+    return wanted, name
 
 
 def _cap(limit: int | None) -> object:
     return "off" if limit is None else limit
+
+
+def _why(usage: Usage) -> str:
+    """What makes a limit smaller than it was set."""
+    reasons = []
+    if usage.warm_up_day is not None:
+        reasons.append(f"day {usage.warm_up_day} of its warm-up")
+    if usage.reputation not in (None, Reputation.GOOD):
+        reasons.append(f"{usage.reputation} by bounces or complaints")
+    return ", ".join(reasons)
 
 
 def _data(row: LimitRow) -> dict[str, object]:
@@ -96,4 +138,7 @@ def _data(row: LimitRow) -> dict[str, object]:
         "per_day": row.per_day_max,
         "max_concurrent": row.concurrent_max,
         "off": row.is_off,
+        "warm_up": row.warmup_max,
+        "bounce_percent": row.bounce_percent_max,
+        "complaint_percent": row.complaint_percent_max,
     }

@@ -7,29 +7,35 @@ are recalled, the sweep is told. The claim then decides anew, so nothing goes ou
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
 from outreach.core.address import normalize_address, normalize_domain
 from outreach.core.errors import Invalid, NotFound, Problem
 from outreach.core.limits import (
+    DAY,
     DEFAULTS,
     Counter,
     Override,
     Scope,
     dies_at,
     effective,
+    in_force,
+    is_warming,
 )
+from outreach.core.states import Reputation
+from outreach.core.warmup import Warmth, day_number
 from outreach.db import Database, Role, lock_tenant, set_actor
 from outreach.services import audit
 from outreach.services.control import every_tenant
 from outreach.sql import Tx
 from outreach.store import counters as counter_store
 from outreach.store import limits as store
+from outreach.store import pools as pool_store
 from outreach.store import senders as sender_store
-from outreach.store.limits import LimitRow
-from outreach.store.senders import Sender
+from outreach.store.limits import Brake, LimitRow
+from outreach.store.pools import PoolStart
 from outreach.store.wakeups import wake
 
 ROWS_MAX = 10_000
@@ -39,23 +45,27 @@ EVERY = ""  # the key of every sender, or every domain
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full one window of one key is; no limit: it was lifted."""
+    """How full one window of one key is; no limit: it was lifted. A window of 0 is one moment."""
 
     scope: Scope
-    key: str  # a sender's address, a domain, or nothing
+    key: str  # a sender's address, a pool, a domain, or nothing
     window_seconds: int
-    limit: int | None
+    limit: int | None  # as it is in force now: within a warm-up, halved by a reputation
     used: int
     resets_at: datetime | None  # when the last of the tokens used stops counting
+    frees_at: datetime | None = None  # of one that is full: when the next mail may leave
+    warm_up_day: int | None = None  # where a warm-up sets the limit
+    reputation: Reputation | None = None  # of a sender
 
 
-def check(given: Override) -> None:
-    """Raise Invalid with every value that cannot be a limit, or when none is given."""
+def check(given: Override, scope: Scope) -> None:
+    """Raise Invalid with every value that cannot be a limit of the scope, or when none is given."""
     values = {
         "$.per_minute": given.per_minute,
         "$.per_hour": given.per_hour,
         "$.per_day": given.per_day,
         "$.max_concurrent": given.concurrent,
+        "$.warm_up": given.warm_up,
     }
     problems = [
         Problem(path, f"{value} is not from {least} to {VALUE_MAX}.")
@@ -63,21 +73,48 @@ def check(given: Override) -> None:
         for least in [1 if path == "$.max_concurrent" else 0]
         if value is not None and not least <= value <= VALUE_MAX
     ]
-    if not given.is_off and all(value is None for value in values.values()):
+    percents = {
+        "$.bounce_percent": given.bounce_percent,
+        "$.complaint_percent": given.complaint_percent,
+    }
+    problems += [
+        Problem(path, f"{percent} is not from 0 to 100.")
+        for path, percent in percents.items()
+        if percent is not None and not 0 <= percent <= 100
+    ]
+    problems += _misplaced(given, scope)
+    every = [*values.values(), *percents.values()]
+    if not given.is_off and all(value is None for value in every):
         problems.append(Problem("$", "Give at least one limit, or off."))
     if problems:
         raise Invalid(problems)
 
 
+def _misplaced(given: Override, scope: Scope) -> list[Problem]:
+    """What was given for a scope that has no such thing."""
+    problems = []
+    if given.warm_up is not None and scope not in (Scope.SENDER, Scope.POOL):
+        problems.append(Problem("$.warm_up", "Senders and pools warm up, and nothing else."))
+    if given.concurrent is not None and scope in (Scope.DOMAIN, Scope.POOL):
+        problems.append(Problem("$.max_concurrent", f"is not kept for a {scope.value}."))
+    for path, percent in (
+        ("$.bounce_percent", given.bounce_percent),
+        ("$.complaint_percent", given.complaint_percent),
+    ):
+        if percent is not None and scope is not Scope.SENDER:
+            problems.append(Problem(path, "Senders have a reputation, and nothing else."))
+    return problems
+
+
 async def set_for_tenant(
     db: Database, tenant_id: UUID, scope: Scope, given: Override, *, name: str = "", actor: str
 ) -> LimitRow:
-    """Set limits of one scope; `name` is a sender's address or a domain, without it all of them.
+    """Set limits of one scope; `name` is a sender's address, a pool or a domain; without it all.
 
-    Values not given stay. Raises Invalid, NotFound for an unknown sender.
+    Values not given stay. Raises Invalid, NotFound for an unknown sender or pool.
     """
     assert scope is not Scope.INSTALLATION, "that one belongs to no tenant"
-    check(given)
+    check(given, scope)
     async with db.transaction(Role.APP, tenant_id) as tx:
         key, shown = await _key(tx, tenant_id, scope, name)
         await lock_tenant(tx, tenant_id)
@@ -91,12 +128,12 @@ async def set_for_tenant(
             limits=_values(row),
         )
         await _look_again(tx, tenant_id)
-        return LimitRow(row.scope, shown, *_numbers(row))
+        return replace(row, key=shown)
 
 
 async def set_for_installation(db: Database, given: Override, *, actor: str) -> LimitRow:
     """Set what all tenants share, and have every tenant looked at again."""
-    check(given)
+    check(given, Scope.INSTALLATION)
     async with db.transaction(Role.OPERATOR) as tx:
         row = await store.set_installation_limit(tx, given)
         await audit.record(
@@ -114,10 +151,13 @@ async def show(db: Database, tenant_id: UUID) -> list[Usage]:
     async with db.transaction(Role.APP, tenant_id) as tx:
         now = await store.get_now(tx)
         rows = await store.list_limits(tx, tenant_id, rows_max=ROWS_MAX)
-        senders = await sender_store.list_senders(tx, tenant_id, rows_max=ROWS_MAX)
+        senders = await store.list_brakes(tx, tenant_id, rows_max=ROWS_MAX)
+        pools = await pool_store.list_pools(tx, tenant_id, rows_max=ROWS_MAX)
         counters = await store.list_counters_in_use(tx, tenant_id, rows_max=ROWS_MAX)
         shared = await store.get_installation_limit(tx)
         shared_counters = await counter_store.list_installation_counters(tx)
+        await set_actor(tx, Role.WORKER, tenant_id)
+        running = await store.list_running(tx, tenant_id)
     taken = {
         (c.scope, c.key, c.window_seconds): Counter.of(c.bucket_at, c.bucket_used) for c in counters
     } | {
@@ -125,10 +165,11 @@ async def show(db: Database, tenant_id: UUID) -> list[Usage]:
         for c in shared_counters
     }
     given = {(row.scope, row.key): row.override() for row in [*rows, shared]}
+    requests = {row.sender_id: row.requests for row in running}
     return [
         usage
-        for scope, key, shown in _keys(senders, taken, given)
-        for usage in _usages(scope, key, shown, given, taken, now)
+        for key in _keys(senders, pools, taken, given, requests)
+        for usage in _usages(key, given, taken, now)
     ]
 
 
@@ -136,32 +177,67 @@ Taken = Mapping[tuple[str, str, int], Counter]
 Given = Mapping[tuple[str, str], Override]
 
 
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What has limits: as it is stored, as it is shown, and what else bounds it."""
+
+    scope: Scope
+    key: str
+    shown: str
+    warmth: Warmth = field(default_factory=lambda: Warmth(None))
+    reputation: Reputation | None = None
+    requests: int = 0  # on their way
+
+
 def _keys(
-    senders: Sequence[Sender], taken: Taken, given: Given
-) -> Iterator[tuple[Scope, str, str]]:
-    """Every key that exists: its scope, as it is stored, as it is shown."""
-    for sender in senders:
-        yield Scope.SENDER, str(sender.id), sender.from_email
-    yield Scope.TENANT, "", ""
+    senders: Sequence[Brake],
+    pools: Sequence[PoolStart],
+    taken: Taken,
+    given: Given,
+    requests: Mapping[UUID | None, int],
+) -> Iterator[_Key]:
+    """Every key that exists."""
+    for one in senders:
+        regard, running = Reputation(one.reputation), requests.get(one.id, 0)
+        yield _Key(Scope.SENDER, str(one.id), one.from_email, one.warmth(), regard, running)
+    for pool in pools:
+        yield _Key(Scope.POOL, pool.name, pool.name, Warmth(pool.first_sent_at))
+    tenants = sum(count for sender_id, count in requests.items() if sender_id is not None)
+    yield _Key(Scope.TENANT, "", "", requests=tenants)
     used = {key for scope, key, _ in taken if scope == Scope.DOMAIN}
     named = {key for scope, key in given if scope == Scope.DOMAIN and key != EVERY}
     for domain in sorted(used | named):
-        yield Scope.DOMAIN, domain, domain
-    yield Scope.INSTALLATION, "", ""
+        yield _Key(Scope.DOMAIN, domain, domain)
+    yield _Key(Scope.INSTALLATION, "", "", requests=requests.get(None, 0))
 
 
-def _usages(
-    scope: Scope, key: str, shown: str, given: Given, taken: Taken, now: datetime
-) -> Iterator[Usage]:
+def _usages(of: _Key, given: Given, taken: Taken, now: datetime) -> Iterator[Usage]:
     """The windows of one key that are capped, and those of the default that were lifted."""
-    limits = effective(scope, given.get((scope.value, key)), given.get((scope.value, EVERY)))
+    scope, seconds = of.scope, of.warmth.seconds(now)
+    rule = effective(scope, given.get((scope.value, of.key)), given.get((scope.value, EVERY)))
+    limits = in_force(rule, seconds, of.reputation or Reputation.GOOD)
     caps: dict[int, int | None] = {window: None for window, _ in DEFAULTS[scope].windows()}
     caps |= dict(limits.windows())
     for window, cap in sorted(caps.items()):
-        counter = taken.get((scope.value, key, window), Counter())
+        counter = taken.get((scope.value, of.key, window), Counter())
         used = counter.live(now, window)
-        resets_at = dies_at(counter.bucket_at[-1], window) if used else None
-        yield Usage(scope, shown, window, cap, used, resets_at)
+        is_full = cap is not None and used >= cap
+        is_ramp = window == DAY and is_warming(rule, seconds)
+        yield Usage(
+            scope,
+            of.shown,
+            window,
+            cap,
+            used,
+            dies_at(counter.bucket_at[-1], window) if used else None,
+            counter.free_at(cap, now, window) if cap and is_full else None,
+            day_number(seconds) if is_ramp else None,
+            of.reputation,
+        )
+    if rule.concurrent is not None:
+        yield Usage(
+            scope, of.shown, 0, rule.concurrent, of.requests, None, reputation=of.reputation
+        )
 
 
 async def _key(tx: Tx, tenant_id: UUID, scope: Scope, name: str) -> tuple[str, str]:
@@ -173,6 +249,12 @@ async def _key(tx: Tx, tenant_id: UUID, scope: Scope, name: str) -> tuple[str, s
         if domain is None:
             raise Invalid.at("$.domain", f"{name!r} is not a domain.")
         return domain, domain
+    if scope is Scope.POOL:
+        if name not in {
+            pool.name for pool in await pool_store.list_pools(tx, tenant_id, rows_max=ROWS_MAX)
+        }:
+            raise NotFound("pool", name)
+        return name, name
     sender = await sender_store.find_sender(tx, tenant_id, normalize_address(name) or name)
     if sender is None:
         raise NotFound("sender", name)
@@ -190,16 +272,17 @@ async def _look_again(tx: Tx, tenant_id: UUID) -> None:
     await wake(tx, "send_due", tenant_id=tenant_id)
 
 
-def _numbers(row: LimitRow) -> tuple[int | None, int | None, int | None, int | None, bool]:
-    return (
-        row.per_minute_max,
-        row.per_hour_max,
-        row.per_day_max,
-        row.concurrent_max,
-        row.is_off,
-    )
-
-
 def _values(row: LimitRow) -> dict[str, object]:
-    names = ("per_minute", "per_hour", "per_day", "max_concurrent", "off")
-    return dict(zip(names, _numbers(row), strict=True))
+    values = {
+        "per_minute": row.per_minute_max,
+        "per_hour": row.per_hour_max,
+        "per_day": row.per_day_max,
+        "max_concurrent": row.concurrent_max,
+        "off": row.is_off,
+    }
+    more = {
+        "warm_up": row.warmup_max,
+        "bounce_percent": row.bounce_percent_max,
+        "complaint_percent": row.complaint_percent_max,
+    }
+    return values | {name: value for name, value in more.items() if value is not None}

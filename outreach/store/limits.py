@@ -8,6 +8,9 @@ from uuid import UUID
 
 from outreach import sql
 from outreach.core.limits import Override
+from outreach.core.reputation import WINDOW_HOURS, Tally
+from outreach.core.states import Reputation
+from outreach.core.warmup import Warmth
 from outreach.sql import Tx
 
 SQL = sql.load(__file__)
@@ -24,6 +27,9 @@ class LimitRow:
     per_day_max: int | None
     concurrent_max: int | None
     is_off: bool
+    warmup_max: int | None = None
+    bounce_percent_max: float | None = None
+    complaint_percent_max: float | None = None
 
     def override(self) -> Override:
         """In core's words."""
@@ -33,6 +39,9 @@ class LimitRow:
             self.per_day_max,
             self.concurrent_max,
             self.is_off,
+            self.warmup_max,
+            self.bounce_percent_max,
+            self.complaint_percent_max,
         )
 
 
@@ -47,6 +56,39 @@ class CounterInUse:
     bucket_used: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """A sender, and what bounds it beside its windows."""
+
+    id: UUID
+    from_email: str
+    ip_pool: str | None
+    first_sent_at: datetime | None
+    warmup_lost_seconds: float
+    reputation: str
+    reputation_at: datetime
+    settled: int
+    bounced: int
+    complained: int
+
+    def warmth(self) -> Warmth:
+        """How far its warm-up has come, in core's words."""
+        since, lost = self.reputation_at, self.warmup_lost_seconds
+        return Warmth(self.first_sent_at, lost, Reputation(self.reputation), since)
+
+    def tally(self) -> Tally:
+        """What became of its mail, in core's words."""
+        return Tally(self.settled, self.bounced, self.complained)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How many requests of a sender are on their way; of everybody where there is no sender."""
+
+    sender_id: UUID | None
+    requests: int
+
+
 async def set_limit(tx: Tx, tenant_id: UUID, scope: str, key: str, given: Override) -> LimitRow:
     """The row as it is after the given values."""
     row = await sql.find(
@@ -56,6 +98,9 @@ async def set_limit(tx: Tx, tenant_id: UUID, scope: str, key: str, given: Overri
         tenant_id=tenant_id,
         scope=scope,
         key=key,
+        warm_up=given.warm_up,
+        bounce_percent=given.bounce_percent,
+        complaint_percent=given.complaint_percent,
         **_columns(given),
     )
     assert row is not None, "an upsert returns its row"
@@ -80,6 +125,17 @@ async def list_limits(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[LimitRo
     """What the tenant has set."""
     query = SQL["list_limits"]
     return await sql.fetch_all(tx, query, LimitRow, tenant_id=tenant_id, rows_max=rows_max)
+
+
+async def list_brakes(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[Brake]:
+    """The tenant's senders by address."""
+    params = {"tenant_id": tenant_id, "hours": WINDOW_HOURS, "rows_max": rows_max}
+    return await sql.fetch_all(tx, SQL["list_brakes"], Brake, **params)
+
+
+async def list_running(tx: Tx, tenant_id: UUID) -> list[Running]:
+    """The tenant's requests on their way by sender, and everybody's; as the worker."""
+    return await sql.fetch_all(tx, SQL["list_running"], Running, tenant_id=tenant_id)
 
 
 async def list_counters_in_use(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[CounterInUse]:

@@ -39,7 +39,7 @@ async def test_the_defaults_stand_where_nothing_is_set(db: Database) -> None:
     assert await caps(db, tenant_id) == {
         ("sender", ANN.email, 60): 20,
         ("sender", ANN.email, 3600): 1_000,
-        ("sender", ANN.email, 86_400): 2_000,
+        ("sender", ANN.email, 86_400): 200,
         ("tenant", "", 3600): 5_000,
         ("installation", "", 3600): 20_000,
     }
