@@ -51,8 +51,9 @@ left join paced p on p.id = h.id
 where a.tenant_id = %(tenant_id)s::uuid and a.id = h.id
 
 -- name: release_enrollment_actions
--- Puts back, at their own moments, what the pause of these enrollments took out. Under their locks.
+-- Puts back what the pause of these enrollments took out; what is overdue is due now, since nobody looks for
+-- what is new among the old. Under their locks.
 update scheduled_actions a
-set held_by = null, updated_at = now()
+set held_by = null, due_at = greatest(a.due_at, now()), updated_at = now()
 where a.tenant_id = %(tenant_id)s::uuid and a.enrollment_id = any (%(enrollment_ids)s::uuid[])
   and a.state = 'pending' and a.held_by = 'enrollment'

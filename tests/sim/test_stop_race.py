@@ -1,36 +1,41 @@
 """Stops against claims: nothing is armed after a stop has committed, in whatever order they meet.
 
 The stop begins while a claim is at a step chosen by chance, and the claim waits there a little for
-it. Who was first is judged by the server's own commit times. Without the share locks of the claim
-the same race is lost, so it is one.
+it; the claim takes one mail or a hundred. Who was first is judged by the server's own commit times.
+Without the claim's lock that carries a stop the same race is lost, so it is one.
+
+Ten thousand races: OUTREACH_SIM_TRIALS=28.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, LiteralString
+from uuid import UUID
 
 import pytest
 
-from outreach.core.states import SuppressionReason
 from outreach.db import Database
-from outreach.services import campaign_control, control, suppress
+from outreach.services import control
 from outreach.services.claim import claim_batch
 from outreach.services.compose import Terms
-from outreach.services.suppress import SuppressionEntry
 from outreach.store import counters, dispatch
 from tests.sim.world import seed_of_run, trials
-from tests.support.factories import Campaign, run
-from tests.support.people import ACTOR
+from tests.support.factories import make_tenant, run
 from tests.support.sending import SECRET, due_campaign
+from tests.support.stops import STOPS, Stop, Target, pause_installation
+from tests.support.waiting import eventually
 
 TERMS = Terms("http://127.0.0.1:8000", (SECRET,), None)
 PATIENCE_SECONDS = 0.01
 RACES_AT_ONCE = 6
+RACES_SHORT = 40
+SIZES = (1, 1, 1, 1, 1, 1, 100)  # of the claim, by chance
 STEPS = {
     "begin_claim": dispatch,
     "read_budget": dispatch,
@@ -41,69 +46,22 @@ STEPS = {
 }
 AT_ONCE, BEFORE = "at once", "before"
 AT_ONCE_SECONDS = 0.004
-SHARE_LOCKS = "for share of e, c, k, s skip locked"
+# The locks of a claim: the statement that takes each, and the words.
+LOCKS = {
+    "shares": ("claim_sends", r"for share of e, c, k, s skip locked"),
+    "actions": ("claim_sends", r"for update of a skip locked"),
+    "budget": ("read_budget", r"for share of t, i"),
+    "tenant": ("begin_claim", r"pg_advisory_xact_lock(?=\()"),
+}
+CLEAR: LiteralString = (
+    "update scheduled_actions set state = 'canceled', held_by = null where state = 'pending'"
+)
 
 Step = Callable[[str], Awaitable[None]]
-Act = Callable[[Database, Campaign], Awaitable[object]]
 
 at_step: ContextVar[Step | None] = ContextVar("at_step", default=None)
 
 pytestmark = pytest.mark.slow
-
-
-async def _suppress(db: Database, campaign: Campaign, value: str) -> None:
-    entry = SuppressionEntry(value, SuppressionReason.MANUAL, source="test")
-    await suppress.add(db, campaign.tenant_id, [entry], actor=ACTOR)
-
-
-async def suppress_address(db: Database, campaign: Campaign) -> None:
-    ((email,),) = await run(
-        db, "select email from contacts where tenant_id = %(t)s", t=campaign.tenant_id
-    )
-    await _suppress(db, campaign, email)
-
-
-async def suppress_domain(db: Database, campaign: Campaign) -> None:
-    await _suppress(db, campaign, "@cust.example")
-
-
-async def pause_campaign(db: Database, campaign: Campaign) -> None:
-    await campaign_control.pause(db, campaign.tenant_id, str(campaign.id), actor=ACTOR)
-
-
-async def stop_campaign(db: Database, campaign: Campaign) -> None:
-    await campaign_control.stop(db, campaign.tenant_id, str(campaign.id), actor=ACTOR)
-
-
-async def pause_tenant(db: Database, campaign: Campaign) -> None:
-    ((slug,),) = await run(db, "select slug from tenants where id = %(t)s", t=campaign.tenant_id)
-    await control.pause_tenant(db, slug, reason="a test", actor=ACTOR)
-
-
-async def pause_sender(db: Database, campaign: Campaign) -> None:
-    await run(
-        db,
-        "update sender_identities set paused_at = now(), pause_reason = 'a test'"
-        " where tenant_id = %(t)s",
-        t=campaign.tenant_id,
-    )
-
-
-# Each act, and the row that carries it.
-STOPS: dict[Act, LiteralString] = {
-    suppress_address: "select pg_xact_commit_timestamp(xmin) from suppressions"
-    " where tenant_id = %(t)s",
-    suppress_domain: "select pg_xact_commit_timestamp(xmin) from suppressions"
-    " where tenant_id = %(t)s",
-    pause_campaign: "select pg_xact_commit_timestamp(xmin) from campaigns where tenant_id = %(t)s",
-    stop_campaign: "select pg_xact_commit_timestamp(xmin) from campaigns where tenant_id = %(t)s",
-    pause_tenant: "select pg_xact_commit_timestamp(xmin) from send_holds where tenant_id = %(t)s",
-    pause_sender: "select pg_xact_commit_timestamp(xmin) from sender_identities"
-    " where tenant_id = %(t)s",
-}
-ARMED: LiteralString = """
-select pg_xact_commit_timestamp(xmin) from send_attempts where tenant_id = %(t)s
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,68 +90,110 @@ def _told(name: str, step: Callable[..., Awaitable[Any]]) -> Callable[..., Await
     return told
 
 
-async def race(db: Database, act: Act, step: str, patience: float) -> Race:
-    """One due mail; its claim, and an act that stops it and begins when the claim is at `step`."""
-    campaign = await due_campaign(db, 1)
+async def due_target(db: Database, size: int, tenant_id: UUID) -> Target:
+    """A campaign with `size` due mails, and the contact that may be meant."""
+    campaign = await due_campaign(db, size, tenant_id=tenant_id)
+    ((contact_id, email, slug), *_) = await run(
+        db,
+        "select c.id, c.email, t.slug from enrollments e"
+        " join contacts c on c.tenant_id = e.tenant_id and c.id = e.contact_id"
+        " join tenants t on t.id = e.tenant_id where t.id = %(t)s and e.campaign_id = %(c)s",
+        t=tenant_id,
+        c=campaign.id,
+    )
+    return Target(campaign, contact_id, email, slug)
+
+
+async def race(
+    db: Database, stop: Stop, tenant_id: UUID, step: str, size: int, *, to_the_end: bool
+) -> Race:
+    """Due mail; its claim, and a stop that begins when the claim is at `step`.
+
+    The claim waits there for a moment, or `to_the_end`: until the stop has committed.
+    """
+    target = await due_target(db, size, tenant_id)
     begins = asyncio.Event()
 
-    async def stop() -> None:
+    async def act() -> None:
         await begins.wait()
-        await act(db, campaign)
+        await stop.act(db, target)
 
-    stopping = asyncio.create_task(stop())
+    acting = asyncio.create_task(act())
+
+    async def has_stopped() -> bool:
+        return await stop.stopped_at(db, target) is not None
 
     async def at(name: str) -> None:
         if name == step:
             begins.set()
-            await asyncio.wait([stopping], timeout=patience)
+            if to_the_end:
+                await eventually(has_stopped)
+            else:
+                await asyncio.wait([acting], timeout=PATIENCE_SECONDS)
 
     at_step.set(at)
     if step in (AT_ONCE, BEFORE):
         begins.set()
-        await asyncio.wait([stopping], timeout=AT_ONCE_SECONDS if step == AT_ONCE else None)
-    await claim_batch(db, campaign.tenant_id, size_max=5, terms=TERMS, deadline_seconds=10.0)
+        await asyncio.wait([acting], timeout=AT_ONCE_SECONDS if step == AT_ONCE else None)
+    await claim_batch(db, tenant_id, size_max=size, terms=TERMS, deadline_seconds=10.0)
     begins.set()
-    await stopping
-    ((stopped_at,), *_) = await run(db, STOPS[act], t=campaign.tenant_id)
-    armed = await run(db, ARMED, t=campaign.tenant_id)
-    return Race(bool(armed), any(armed_at > stopped_at for (armed_at,) in armed))
+    await acting
+    stopped_at = await stop.stopped_at(db, target)
+    assert stopped_at is not None
+    armed = await stop.armed_at(db, target)
+    if stop.act is pause_installation:
+        await control.resume_installation(db, actor="the next race")
+        await run(db, CLEAR)
+    return Race(bool(armed), any(armed_at > stopped_at for armed_at in armed))
 
 
 async def races(
-    db: Database, act: Act, chosen: list[str], patience: float = PATIENCE_SECONDS
+    db: Database, stop: Stop, chosen: list[tuple[str, int]], *, to_the_end: bool = False
 ) -> list[Race]:
-    """A race for each chosen step, several at once; each tenant's own."""
+    """A race for each chosen step and size, several at once, each of a tenant of its own.
+
+    Those for the installation follow each other, and share a tenant.
+    """
     ended: list[Race] = []
-    for start in range(0, len(chosen), RACES_AT_ONCE):
-        some = chosen[start : start + RACES_AT_ONCE]
-        tasks = [asyncio.create_task(race(db, act, one, patience)) for one in some]
+    shared = await make_tenant(db) if stop.act is pause_installation else None
+    at_once = 1 if shared else RACES_AT_ONCE
+    for start in range(0, len(chosen), at_once):
+        tasks = []
+        for step, size in chosen[start : start + at_once]:
+            tenant_id = shared or await make_tenant(db)
+            one = race(db, stop, tenant_id, step, size, to_the_end=to_the_end)
+            tasks.append(asyncio.create_task(one))
         ended += await asyncio.gather(*tasks)
     return ended
 
 
-@pytest.mark.parametrize("act", STOPS, ids=lambda act: str(act.__name__))
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: str(stop.name))
 @pytest.mark.usefixtures("steps")
-async def test_nothing_is_armed_after_a_stop(private_conninfo: str, act: Act) -> None:
+async def test_nothing_is_armed_after_a_stop(private_conninfo: str, stop: Stop) -> None:
     seed = seed_of_run()
     print(f"OUTREACH_SIM_SEED={seed}")
     chance = random.Random(seed)
-    chosen = [*STEPS, BEFORE, *(chance.choice([*STEPS, AT_ONCE]) for _ in range(trials(93)))]
+    chosen = [(step, 1) for step in (*STEPS, BEFORE)] + [
+        (chance.choice([*STEPS, AT_ONCE]), chance.choice(SIZES)) for _ in range(trials(RACES_SHORT))
+    ]
     async with Database.at(private_conninfo, size_max=16) as db:
-        ended = await races(db, act, chosen)
+        ended = await races(db, stop, chosen)
     print(f"races {len(ended)}, armed before the stop {sum(one.is_armed for one in ended)}")
     assert sum(one.is_late for one in ended) == 0
     assert {one.is_armed for one in ended} == {True, False}, "both are first at times"
 
 
-@pytest.mark.parametrize("act", [suppress_address, pause_campaign], ids=["address", "campaign"])
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: str(stop.name))
 @pytest.mark.usefixtures("steps")
-async def test_without_the_share_locks_the_race_is_lost(
-    private_conninfo: str, monkeypatch: pytest.MonkeyPatch, act: Act
+async def test_without_its_lock_the_race_is_lost(
+    private_conninfo: str, monkeypatch: pytest.MonkeyPatch, stop: Stop
 ) -> None:
-    statement = dispatch.SQL["claim_sends"]
-    assert SHARE_LOCKS in statement
-    monkeypatch.setitem(dispatch.SQL, "claim_sends", statement.replace(SHARE_LOCKS, ""))
+    statements = dict(dispatch.SQL)
+    for lock in stop.locks:
+        name, words = LOCKS[lock]
+        statements[name], found = re.subn(words, "", statements[name])
+        assert found == 1, f"{name} takes no such lock any more: {words}"
+    monkeypatch.setattr(dispatch, "SQL", statements)
     async with Database.at(private_conninfo, size_max=16) as db:
-        ended = await races(db, act, ["claim_sends"] * 6, patience=5.0)
+        ended = await races(db, stop, [("claim_sends", 1), ("claim_sends", 100)], to_the_end=True)
     assert all(one.is_late for one in ended)
