@@ -44,6 +44,8 @@ FAMILIES: Mapping[str, Family] = {
     "suppressions": Family("Who must not be written to.", "suppressions"),
     "pause": Family("Stop everybody's sending.", "control", "pause_app"),
     "resume": Family("End that.", "control", "resume_app"),
+    "fence": Family("Whether data loss holds all sending, and an operator's last word.", "fence"),
+    "reconcile": Family("Put back mail that the database forgot.", "fence", "reconcile_app"),
     "explain": Family("One contact's whole story.", "explain"),
     "webhooks": Family("Apply stored webhook bodies again.", "webhooks"),
     "doctor": Family("Settings, schema, clock, queue and provider.", "doctor"),
