@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     send_batches_in_flight: int = Field(default=3, ge=1, le=16)
     # OUTREACH_SEND_CONNECTIONS: connections to the provider that one worker opens.
     send_connections: int = Field(default=100, ge=1, le=2000)
+    # OUTREACH_EMAIL_ACTIVITY: ask SendGrid's activity feed (a paid addition) about unknowns.
+    email_activity: bool = False
     # OUTREACH_WEBHOOK_TOLERANCE_SECONDS: how old a signed body may be; SendGrid retries for 24 h.
     webhook_tolerance_seconds: int = Field(default=90_000, ge=60)
     # OUTREACH_WEBHOOK_BODY_BYTES_MAX: larger bodies are answered 413; SendGrid's end at 768 KB.

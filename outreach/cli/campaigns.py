@@ -14,7 +14,7 @@ import typer
 from outreach.cli.shell import JsonFlag, Table, TenantOption, actor, emit, run, tenant_id_of
 from outreach.core.audience import parse_audience
 from outreach.core.errors import Invalid
-from outreach.core.states import CampaignState
+from outreach.core.states import CampaignState, UnknownPolicy
 from outreach.db import Database
 from outreach.services import campaign_control, campaigns
 from outreach.services.enroll import Addresses, Audience, Enrolled, Matching, enroll
@@ -34,6 +34,10 @@ def create_command(
     name: Annotated[str, typer.Option("--name", help="What people call it; unique.")],
     plan: Annotated[Path, typer.Option("--plan", help="The plan, a JSON file.")],
     sender: Annotated[str, typer.Option("--sender", help="The address it writes from.")],
+    unknown: Annotated[
+        UnknownPolicy,
+        typer.Option("--unknown", help="What becomes of mails that may or may not have left."),
+    ] = UnknownPolicy.AT_MOST_ONCE,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a draft from a plan file; a plan that cannot run is refused with every problem."""
@@ -46,6 +50,7 @@ def create_command(
             plan=read_plan(plan),
             sender_email=sender,
             actor=actor(),
+            unknown_policy=unknown,
         )
 
     made = run(work)

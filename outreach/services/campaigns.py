@@ -9,7 +9,13 @@ from uuid import UUID
 from outreach.core.address import normalize_address
 from outreach.core.errors import Conflict, Invalid, NotFound, Problem
 from outreach.core.plan import Plan, parse_plan
-from outreach.core.states import CampaignState, Delivery, EnrollmentState, MessageState
+from outreach.core.states import (
+    CampaignState,
+    Delivery,
+    EnrollmentState,
+    MessageState,
+    UnknownPolicy,
+)
 from outreach.db import Database, Role
 from outreach.ids import new_id
 from outreach.services import audit
@@ -53,7 +59,14 @@ class Status:
 
 
 async def create(
-    db: Database, tenant_id: UUID, *, name: str, plan: bytes, sender_email: str, actor: str
+    db: Database,
+    tenant_id: UUID,
+    *,
+    name: str,
+    plan: bytes,
+    sender_email: str,
+    actor: str,
+    unknown_policy: UnknownPolicy = UnknownPolicy.AT_MOST_ONCE,
 ) -> Created:
     """A draft with version 1 of its plan.
 
@@ -77,6 +90,7 @@ async def create(
             sender_id=sender.id,
             plan=parsed.canonical(),
             plan_hash=parsed.hash(),
+            unknown_policy=unknown_policy,
         ):
             raise Conflict("campaign", name, expected="new", actual="there already")
         await audit.record(
@@ -86,6 +100,7 @@ async def create(
             act="campaign_created",
             subject=name,
             campaign_id=str(campaign_id),
+            unknown_policy=unknown_policy.value,
         )
     return Created(campaign_id, name, CampaignState.DRAFT, FIRST_VERSION)
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from outreach import sql
+from outreach.core.states import UnknownPolicy
 from outreach.sql import Tx
 
 SQL = sql.load(__file__)
@@ -92,6 +93,7 @@ async def insert_campaign(
     sender_id: UUID,
     plan: str,
     plan_hash: str,
+    unknown_policy: UnknownPolicy,
 ) -> bool:
     """A draft with version 1 of its plan; False when the name is taken."""
     inserted = await sql.value(
@@ -103,6 +105,7 @@ async def insert_campaign(
         sender_id=sender_id,
         plan=plan,
         hash=plan_hash,
+        unknown_policy=unknown_policy.value,
     )
     return inserted is not None
 

@@ -15,8 +15,8 @@ where s.tenant_id = %(tenant_id)s::uuid and s.id = any (%(ids)s::uuid[]);
 -- name: insert_campaign
 -- A draft with version 1 of its plan; no row when the name is taken.
 with campaign as (
-  insert into campaigns (tenant_id, id, name, sender_id)
-  values (%(tenant_id)s::uuid, %(id)s::uuid, %(name)s::text, %(sender_id)s::uuid)
+  insert into campaigns (tenant_id, id, name, sender_id, unknown_policy)
+  values (%(tenant_id)s::uuid, %(id)s::uuid, %(name)s::text, %(sender_id)s::uuid, %(unknown_policy)s::unknown_policy)
   on conflict (tenant_id, name) do nothing
   returning tenant_id, id, plan_version
 )

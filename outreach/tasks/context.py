@@ -17,7 +17,9 @@ from procrastinate import JobContext
 from outreach.config import Settings
 from outreach.core.errors import Invalid
 from outreach.db import Database
+from outreach.providers.protocol import MailLog
 from outreach.providers.sendgrid import SendGrid
+from outreach.providers.sendgrid_activity import SendGridActivity
 from outreach.recorder import NO_RECORDER, Recorder
 from outreach.services.fence_marks import Marks
 from outreach.services.fence_watch import Watch
@@ -37,6 +39,7 @@ class WorkerContext:
     flights: Flights
     sender: SendContext | None  # None where no mail is sent
     watch: Watch  # over the database: has it forgotten anything?
+    logs: MailLog | None = None  # the provider's, where the account has them
 
     @property
     def sends(self) -> SendContext:
@@ -71,7 +74,10 @@ async def open_context(
         if is_sending(queues):
             provider = await stack.enter_async_context(SendGrid(settings))
             sender = replace(send_context(db, provider, settings, recorder), armed=watch.note)
-        yield WorkerContext(db, stop, Flights(), sender, watch)
+        logs = None
+        if settings.email_activity:
+            logs = await stack.enter_async_context(SendGridActivity(settings))
+        yield WorkerContext(db, stop, Flights(), sender, watch, logs)
 
 
 def is_sending(queues: Collection[str] | None) -> bool:

@@ -13,6 +13,7 @@ from procrastinate import JobContext
 from outreach.services.apply_events import adopt_events, apply_events
 from outreach.services.fire_timers import fire_timers
 from outreach.services.send import RECORD_PATIENCE_SECONDS, rescue, send_due
+from outreach.services.settle_unknowns import settle_unknowns
 from outreach.services.sweep import keep_house, sweep_once
 from outreach.store.wakeups import MAINTENANCE, QUEUES
 from outreach.tasks.context import WorkerContext, context_of
@@ -93,6 +94,24 @@ async def rescue_task(job: JobContext, timestamp: int) -> None:
         return await in_slices(worker, lambda: rescue(worker.db))
 
     await run(job, "rescue", settle)
+
+
+@app.periodic(cron="* * * * * 20")
+@app.task(
+    name="settle_unknowns",
+    queue=MAINTENANCE,
+    queueing_lock="settle_unknowns",
+    priority=UPKEEP_PRIORITY,
+    retry=RETRY,
+    pass_context=True,
+)
+async def settle_unknowns_task(job: JobContext, timestamp: int) -> None:
+    """Each minute: ask the provider's logs, and apply the campaigns' policies."""
+
+    async def settle(worker: WorkerContext) -> bool:
+        return await in_slices(worker, lambda: settle_unknowns(worker.db, worker.logs))
+
+    await run(job, "settle_unknowns", settle)
 
 
 @app.periodic(cron="* * * * *")

@@ -10,6 +10,8 @@ import pytest
 from outreach.core.errors import OutreachError, Refused, Unavailable
 from outreach.core.outcome import Accepted
 from outreach.db import Database
+from outreach.dev.sandbox import Act, FaultOrder, When
+from outreach.providers.sendgrid_activity import SendGridActivity
 from outreach.services.apply_events import apply_events
 from outreach.services.settle_unknowns import settle_unknowns
 from tests.support.factories import PLAN, Message, enroll, event, position_of, receive, run
@@ -22,6 +24,7 @@ from tests.support.outcomes import (
     noes_of,
     settle,
 )
+from tests.support.sending import drain, due_campaign, message_states, sending, settings_for
 from tests.support.unknowns import HOUR, Logs, evidence_of, make_due, other_sends, unknown
 
 MINUTES = timedelta(minutes=1)
@@ -49,6 +52,23 @@ async def test_what_the_logs_show_was_sent_and_the_plan_goes_on(db: Database) ->
     assert (await attempt_of(db, message))[:2] == ("accepted", "provider_log")
     assert ("timeout", "no_open", "intro", "pending") in await actions_of(db, message.enrollment)
     assert await evidence_of(db, message) == [(1, "provider_log", "accepted", 1)]
+
+
+async def test_the_feed_settles_a_mail_whose_answer_was_lost(db: Database) -> None:
+    campaign = await due_campaign(db, 2)
+    async with sending(db) as (context, sandbox):
+        sandbox.order(FaultOrder(act=Act.RESET, when=When.AFTER_ACCEPT))
+        sandbox.order(FaultOrder(act=Act.RESET, when=When.BEFORE_ACCEPT))
+        await drain(context, campaign.tenant_id)
+        assert await message_states(db) == {"unknown": 2}
+        await run(db, "update send_attempts set armed_at = armed_at - interval '6 minutes'")
+        await make_due(db)
+        async with SendGridActivity(settings_for(sandbox)) as logs:
+            await settle_unknowns(db, logs)
+        assert len(sandbox.accepted) == 1
+        sent = await run(db, "select id::text from outbound_messages where state = 'sent'")
+        assert sent == [(sandbox.accepted[0].outreach_message_id,)]
+    assert await message_states(db) == {"sent": 1, "unknown": 1}
 
 
 async def test_logs_are_asked_three_times_and_absence_settles_nothing(db: Database) -> None:

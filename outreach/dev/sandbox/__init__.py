@@ -16,6 +16,7 @@ misbehaves when ordered to. It shares no code with the provider it is tested aga
     signing     ECDSA over timestamp and body
     ledger      what was accepted
     senders     who may send
+    activity    what was accepted, as the paid feed tells it
 """
 
 from outreach.dev.sandbox.faults import Act, FaultOrder, When

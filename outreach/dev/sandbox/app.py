@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from outreach.dev.sandbox.activity import Activity
 from outreach.dev.sandbox.control import Control
 from outreach.dev.sandbox.events import Mail, link_in
 from outreach.dev.sandbox.fates import Happening, Step, fate_of
@@ -48,6 +49,7 @@ class Sandbox:
         self.latency_ms = settings.latency_ms
         self.key = SigningKey(settings.seed)
         self.ledger = Ledger(settings.accepted_max, settings.bodies_max)
+        self.activity = Activity(settings, self.ledger)
         self.mailboxes = Mailboxes()
         self.faults = Faults(settings.seed)
         self.senders = Senders()

@@ -3,13 +3,16 @@
 `docs/sandbox.md` describes each one.
 """
 
+import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from outreach.dev.sandbox.activity import BadQuestion, TooManyQuestions
 from outreach.dev.sandbox.events import body_of, event_bytes
 from outreach.dev.sandbox.faults import FaultOrder
 from outreach.dev.sandbox.senders import SCOPES
@@ -89,6 +92,7 @@ class Control:
             ("GET", "/v3/verified_senders"): self._verified_senders,
             ("GET", "/v3/whitelabel/domains"): self._domains,
             ("GET", "/v3/scopes"): self._scopes,
+            ("GET", "/v3/messages"): self._messages,
         }
 
     def handle(self, request: Request) -> Reply | Coroutine[Any, Any, Reply]:
@@ -220,6 +224,19 @@ class Control:
 
     def _scopes(self, request: Request) -> Answer:
         return _json({"scopes": SCOPES})
+
+    def _messages(self, request: Request) -> Answer:
+        try:
+            return _json({"messages": self._sandbox.activity.answer(request.query)})
+        except BadQuestion as bad:
+            return _failed(400, str(bad))
+        except TooManyQuestions as wait:
+            refusal = _failed(429, "too many requests")
+            reset = str(int(time.time() + wait.seconds) + 1)
+            limits = {"X-RateLimit-Limit": "6", "X-RateLimit-Remaining": "0"}
+            return replace(
+                refusal, headers={**refusal.headers, **limits, "X-RateLimit-Reset": reset}
+            )
 
 
 Q = TypeVar("Q", bound=BaseModel)

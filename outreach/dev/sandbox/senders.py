@@ -13,6 +13,7 @@ SCOPES = (
     "mail.send",
     "mail.batch.create",
     "mail.batch.read",
+    "email_activity.read",
     "sender_verification_eligible",
     "user.webhooks.event.settings.read",
     "user.webhooks.event.settings.update",

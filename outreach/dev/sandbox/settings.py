@@ -59,6 +59,8 @@ class SandboxSettings:
     """Newest accepted requests that stay listed; counters go on beyond it."""
     bodies_max: int = 1_000
     """Newest accepted requests whose whole JSON is kept."""
+    activity_lag_seconds: float = 0.0
+    """How long after its acceptance a mail shows in the activity feed."""
     pending_max: int = 1_000_000
     """Events waiting to be posted; past it new mails get none, which is counted."""
     batch_seconds: float = 0.1
