@@ -55,18 +55,23 @@ async def resume(
 
     Raises Conflict unless it is paused or active, NotFound. Under the tenant's lock no claim can
     park an action between the release and the commit. Actions come before the campaign's row, as
-    for those who complete a campaign; the second release is for timers parked in between.
+    for those who complete a campaign; the second release is for timers parked in between, and for
+    what nobody has parked.
     """
     async with db.transaction(Role.APP, tenant_id) as tx:
         await lock_tenant(tx, tenant_id)
         campaign_id = await get_campaign_id(tx, tenant_id, campaign)
-        await release_campaign_actions(tx, tenant_id, campaign_id, pace=RESUME_PACE)
+        await release_campaign_actions(
+            tx, tenant_id, campaign_id, pace=RESUME_PACE, with_unmet=False
+        )
         locked = await lock_campaign(tx, tenant_id, campaign)
         if locked.state == CampaignState.ACTIVE:
             return CampaignState.ACTIVE
         if not await store.set_campaign_resumed_if_paused(tx, tenant_id, campaign_id):
             raise Conflict("campaign", locked.name, expected="paused", actual=locked.state)
-        await release_campaign_actions(tx, tenant_id, campaign_id, pace=RESUME_PACE)
+        await release_campaign_actions(
+            tx, tenant_id, campaign_id, pace=RESUME_PACE, with_unmet=True
+        )
         await _record(tx, tenant_id, locked, "campaign_resumed", actor=actor, reason=reason)
         state = await complete_if_ended(tx, tenant_id, campaign_id)
         await wake_senders(tx, tenant_id)

@@ -31,7 +31,9 @@ async def end_holds(
     )
 
 
-async def release_campaign_actions(tx: Tx, tenant_id: UUID, campaign_id: UUID, *, pace: int) -> int:
+async def release_campaign_actions(
+    tx: Tx, tenant_id: UUID, campaign_id: UUID, *, pace: int, with_unmet: bool
+) -> int:
     """Put back what the pause took out, spread over time; how many actions that were."""
     return await sql.execute_planned(
         tx,
@@ -39,6 +41,7 @@ async def release_campaign_actions(tx: Tx, tenant_id: UUID, campaign_id: UUID, *
         tenant_id=tenant_id,
         campaign_id=campaign_id,
         pace=pace,
+        with_unmet=with_unmet,
         minute_default=DEFAULTS[Scope.SENDER].per_minute,
     )
 

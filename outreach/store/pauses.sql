@@ -8,7 +8,8 @@ where tenant_id = %(tenant_id)s::uuid and scope = %(scope)s::text and subject_id
   and reason = any (%(reasons)s::text[]) and ended_at is null
 
 -- name: release_campaign_actions
--- Puts back what a campaign's pause took out, and takes up what came due with nobody there to take it out.
+-- Puts back what a campaign's pause took out, and (`with_unmet`) takes up what came due with nobody there to
+-- take it out: under the campaign's lock only, since who parks a timer shares that and then takes the timer.
 -- What is overdue keeps its order and comes due as its sender may send it: a minute's worth each minute,
 -- `pace` a second at most. Locks held actions in id order; of the others those that nobody has in hand.
 with parked as (
@@ -23,6 +24,7 @@ with parked as (
   where a.tenant_id = %(tenant_id)s::uuid and a.campaign_id = %(campaign_id)s::uuid
     and a.state = 'pending' and a.held_by is null
     and (a.kind = 'send' and a.priority >= 0 and a.due_at <= now() or a.kind = 'timeout' and a.due_at <= now())
+    and %(with_unmet)s::boolean
   order by a.id
   for no key update skip locked
 ), held as materialized (
