@@ -54,6 +54,7 @@ POINTS = {
     "claim: last statement, not committed": Point(counters, "take_installation", "after"),
     "claim: committed": Point(send, "claim_batch", "after"),
     "request: not begun": Point(SendGrid, "send", "before"),
+    "request: connected, not written": Point(aiohttp.TCPConnector, "connect", "after"),
     "request: on its way": Point(aiohttp.ClientResponse, "start", "within"),
     "request: answered": Point(SendGrid, "send", "after"),
     "request: recovered, file not removed": Point(recover, "_settle_some", "after"),
@@ -146,10 +147,12 @@ async def work(life: Life, settings: Settings, recorder: Recorder) -> None:
 
 def shorten_patience() -> None:
     """Let the server end a transaction of ours after a second instead of a minute."""
-    statements = cast(dict[str, str], dispatch.SQL)
-    assert LONG in statements["begin_claim"] and LONG in database.SET_ROLE
-    statements["begin_claim"] = statements["begin_claim"].replace(LONG, SHORT)
+    assert LONG in database.SET_ROLE
     database.SET_ROLE = database.SET_ROLE.replace(LONG, SHORT)
+    for statements in (cast(dict[str, str], dispatch.SQL), cast(dict[str, str], ledger.SQL)):
+        patient = {name: text for name, text in statements.items() if LONG in text}
+        assert patient, "one that begins a transaction says how long it may be idle"
+        statements.update({name: text.replace(LONG, SHORT) for name, text in patient.items()})
 
 
 def arm(kill: Kill, is_there: Connection | None = None) -> None:

@@ -8,12 +8,14 @@ flight when a process ended; only those may be unknown.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, LiteralString
 
+from outreach.core.limits import START_SECONDS_MAX
 from outreach.db import Database
 from outreach.dev.sandbox import SandboxServer
 from outreach.sql import Tx
+from tests.support.windows import fullest_window
 
 Attempts = Collection[tuple[str, int]]
 Ends = Mapping[str, tuple[str, str | None, str | None]]
@@ -69,7 +71,6 @@ NEVER: dict[str, LiteralString] = {
             and v.event_type in ('delivered', 'bounced', 'dropped'))""",
     "a body not applied": "select id, state from webhook_deliveries where state <> 'applied'",
     "an event that belongs to nobody": "select provider_event_id from unmatched_events",
-    "an incident": "select code, subject from incidents",
     "a campaign that should be complete": """
         select c.id from campaigns c
         join enrollments e on e.tenant_id = c.tenant_id and e.campaign_id = c.id
@@ -85,6 +86,24 @@ select k.email, e.state::text, e.end_reason, e.current_node_id,
 from enrollments e
 join contacts k on k.tenant_id = e.tenant_id and k.id = e.contact_id
 """
+
+# The caps of a tenant's windows; where the row speaks of every sender, each sender's own.
+CAPS: LiteralString = """
+select r.scope, s.id::text, w.seconds, w.cap
+from send_rate_limits r
+join sender_identities s on s.tenant_id = r.tenant_id
+cross join lateral (values (60, r.per_minute_max), (3600, r.per_hour_max)) as w (seconds, cap)
+where r.scope in ('sender', 'tenant') and w.cap is not null
+"""
+# What took tokens and kept them.
+GRANTS: LiteralString = """
+select a.message_id::text, a.attempt, m.sender_id::text, extract(epoch from a.armed_at)::float8
+from send_attempts a
+join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
+where a.outcome in ('armed', 'unknown', 'accepted')
+"""
+# What a connection through the proxy of the tests may take.
+NETWORK_SECONDS = 0.5
 
 # What each counter says was used in its window, and how many accepted messages it stands for.
 COUNTERS: LiteralString = """
@@ -106,24 +125,37 @@ group by 1, 2, 3
 
 
 async def violations(
-    db: Database, sandbox: SandboxServer, *, lost: Attempts, expected: Ends | None = None
+    db: Database,
+    sandbox: SandboxServer,
+    *,
+    lost: Attempts,
+    expected: Ends | None = None,
+    incidents: Collection[str] = (),
 ) -> list[str]:
     """Everything that is wrong, a sentence each; none when all is as it must be.
 
     `lost` are the attempts that were in flight when a process ended. `expected` is how each address
     ends without any kill; only those that wait for evidence of an unknown message may differ.
+    `incidents` are the codes of alarms that what was done had to raise.
     """
     async with db.connection() as tx:
-        return await judged(tx, sandbox, lost=lost, expected=expected)
+        return await judged(tx, sandbox, lost=lost, expected=expected, incidents=incidents)
 
 
 async def judged(
-    tx: Tx, sandbox: SandboxServer, *, lost: Attempts, expected: Ends | None = None
+    tx: Tx,
+    sandbox: SandboxServer,
+    *,
+    lost: Attempts,
+    expected: Ends | None = None,
+    incidents: Collection[str] = (),
 ) -> list[str]:
     """`violations`, as one connection sees it that may see every tenant."""
     found = await _against_sandbox(tx, sandbox, lost)
     for what, query in NEVER.items():
         found += [f"{what}: {_shown(row)}" for row in (await _rows(tx, query))[:3]]
+    rows = await _rows(tx, "select code, subject from incidents")
+    found += [f"an incident: {_shown(row)}" for row in rows if row[0] not in incidents]
     found += await _counters(tx)
     if expected is not None:
         found += await _ends(tx, expected)
@@ -169,6 +201,53 @@ async def _counters(tx: Tx) -> list[str]:
         for scope, key, used, sent in rows
         if used < sent
     ]
+
+
+async def windows_exceeded(
+    tx: Tx, sandbox: SandboxServer, *, leaps: Sequence[tuple[float, float]] = ()
+) -> list[str]:
+    """Each window of a sender or tenant that holds more than its cap, by grants or at the provider.
+
+    `leaps` are moments at which the database was made older, and by how many seconds; what the
+    provider noted before is as much older. A request that its process began too late, having
+    stood still between looking at the clock and writing, is no matter of the windows.
+    """
+    caps = await _rows(tx, CAPS)
+    granted = await _rows(tx, GRANTS)
+    armed_at = {(id_, attempt): at for id_, attempt, _, at in granted}
+    sender_of = {id_: sender for id_, _, sender, _ in granted}
+    arrived: list[tuple[str, float]] = []
+    for one in sandbox.accepted:
+        id_ = str(one.outreach_message_id)
+        at = one.arrived_unix - sum(by for when, by in leaps if when > one.arrived_unix)
+        since = armed_at.get((id_, int(one.outreach_attempt or 0)))
+        if since is not None and at - since <= START_SECONDS_MAX + NETWORK_SECONDS:
+            arrived.append((sender_of[id_], at))
+    found = []
+    for what, taken in (
+        ("granted", [(sender, at) for _, _, sender, at in granted]),
+        ("accepted", arrived),
+    ):
+        for scope, sender, seconds, cap in caps:
+            moments = [at for one, at in taken if scope == "tenant" or one == sender]
+            most = fullest_window(moments, seconds)
+            if most > cap:
+                found.append(f"a window of {seconds} s of a {scope}: {most} {what}, {cap} allowed")
+    return found
+
+
+async def late_starts(
+    tx: Tx, sandbox: SandboxServer, *, leaps: Sequence[tuple[float, float]] = ()
+) -> int:
+    """How many accepted requests began later than a grant allows: their process had stood still."""
+    granted = await _rows(tx, GRANTS)
+    armed_at = {(id_, attempt): at for id_, attempt, _, at in granted}
+    count = 0
+    for one in sandbox.accepted:
+        at = one.arrived_unix - sum(by for when, by in leaps if when > one.arrived_unix)
+        since = armed_at.get((str(one.outreach_message_id), int(one.outreach_attempt or 0)))
+        count += since is not None and at - since > START_SECONDS_MAX + NETWORK_SECONDS
+    return count
 
 
 async def _ends(tx: Tx, expected: Ends) -> list[str]:

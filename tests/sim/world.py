@@ -37,7 +37,7 @@ LIVES_MAX = 60
 RATES = FateRates(bounce=0.25, block=0, defer=0, open=0, machine_open=0, click=0, unsubscribe=0,
                   spam=0, repeat=0.2, disorder=0.2)  # fmt: skip
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["tests.sim.child"])
+FORK.set_forkserver_preload(["tests.sim.child", "tests.chaos.served"])
 
 LIMITS: LiteralString = """
 insert into send_rate_limits (tenant_id, scope, per_minute_max, per_hour_max)

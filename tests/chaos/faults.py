@@ -1,0 +1,38 @@
+"""Every fault by its name, and how often it is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.chaos import database, provider, workers
+from tests.chaos.lane import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A kind of trial; a harm to the server itself needs a lane of its own."""
+
+    run: Trial
+    weight: int
+    needs_own_server: bool = False
+
+
+FAULTS: dict[str, Fault] = {
+    "worker: kill -9 at a point": Fault(workers.killed_at_points, 20),
+    "worker: kill -9 at any moment": Fault(workers.killed_at_any_moment, 12),
+    "worker: one of two killed": Fault(workers.one_of_two_killed, 8),
+    "worker: frozen past its lease": Fault(workers.frozen, 6),
+    "provider: silent": Fault(provider.silent, 3),
+    "provider: breaking off": Fault(provider.breaking_off, 5),
+    "provider: 5xx": Fault(provider.failing, 5),
+    "provider: unreadable": Fault(provider.unreadable, 4),
+    "provider: 429": Fault(provider.later, 3),
+    "network: to the provider": Fault(provider.far_away, 5),
+    "network: to the database": Fault(database.bad_line, 5),
+    "network: lost at a commit": Fault(database.lost_at_commit, 8),
+    "database: errors injected": Fault(database.injected_errors, 4),
+    "database: deadlocks": Fault(database.deadlocks, 3),
+    "database: sessions ended": Fault(database.sessions_ended, 4),
+    "database: statements canceled": Fault(database.statements_canceled, 3),
+    "database: no connection to spare": Fault(database.no_room, 3),
+}
