@@ -64,6 +64,7 @@ class Claim:
     armed_at: datetime | None = None
     newcomers: Mapping[UUID, UUID] = field(default_factory=dict)  # mails whose sender is new
     intended: list[DueSend] = field(default_factory=list)  # the ledger has their message already
+    weight: int = 1  # of the tenant beside others
 
     @property
     def attempts(self) -> list[tuple[UUID, int]]:
@@ -157,6 +158,7 @@ async def _claim(
         budget.granted_at,
         new,
         intended=batch.intended,
+        weight=budget.weight,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from time import monotonic
@@ -34,6 +34,7 @@ from outreach.services.compose import Terms
 from outreach.services.intended import settle_intended
 from outreach.services.outcomes import ArmedStep, Freed, Result
 from outreach.services.refuse import refuse
+from outreach.services.turns import Flight, Turns
 from outreach.store import counters, dispatch, holds, ledger
 
 # Answers that are there are recorded at least this often while others are awaited.
@@ -61,6 +62,7 @@ class SendContext:
     deadline_seconds: float = 10.0
     recorder: Recorder = NO_RECORDER
     armed: Callable[[UUID, Sequence[Mail]], None] = lambda tenant_id, mails: None
+    turns: Turns = field(default_factory=Turns)
 
 
 def send_context(
@@ -77,6 +79,11 @@ def send_context(
         batches_in_flight=settings.send_batches_in_flight,
         deadline_seconds=settings.send_deadline_seconds,
         recorder=recorder,
+        turns=Turns(
+            batch_max=settings.send_batch_max,
+            flying_max=settings.send_batch_max + settings.send_connections,
+            room=provider.room,
+        ),
     )
 
 
@@ -90,23 +97,29 @@ async def send_due(
     ends_at = monotonic() + slice_seconds
     running: set[asyncio.Task[None]] = set()
     has_more = True
+    seat = context.turns.enter(tenant_id)
     try:
         while True:
             while has_more and len(running) < context.batches_in_flight:
-                if stop.is_set() or monotonic() >= ends_at:
+                if stop.is_set() or monotonic() >= ends_at or seat.is_over:
                     break
-                claim = await _claim(context, tenant_id)
-                if claim is None:
-                    break
-                has_more = claim.seen > 0
-                if claim.mails:
-                    running.add(asyncio.create_task(_deliver(context, tenant_id, claim)))
+                async with seat.turn():
+                    claim = None if stop.is_set() else await _claim(context, tenant_id)
+                    if claim is None:
+                        break
+                    has_more = claim.seen > 0
+                    seat.weight = claim.weight
+                    if claim.mails:
+                        flight = seat.begin_flight(len(claim.mails))
+                        batch = _deliver(context, tenant_id, claim, flight)
+                        running.add(asyncio.create_task(batch))
             if not running:
                 return has_more
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
     finally:
+        seat.leave()
         if running:
             await asyncio.wait(running)
 
@@ -134,7 +147,7 @@ async def _claim(context: SendContext, tenant_id: UUID) -> Claim | None:
     return claim
 
 
-async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
+async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim, flight: Flight) -> None:
     """Hand over a batch and record each outcome soon after it is known."""
     recorder = context.recorder
     tasks = {
@@ -146,6 +159,7 @@ async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
         while pending:
             done, pending = await asyncio.wait(pending, timeout=RECORD_SECONDS)
             if done:
+                flight.answered(len(done))
                 results = [_result(*tasks[task], task) for task in done]
                 await record(context.db, tenant_id, results)
                 recorder.release((result.message_id, result.attempt) for result in results)
@@ -155,6 +169,8 @@ async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
         for task, (mail, _) in tasks.items():
             task.add_done_callback(partial(_let_lapse, recorder, mail))
         raise
+    finally:
+        flight.end()
 
 
 def _let_lapse(recorder: Recorder, mail: Mail, _: asyncio.Task[Outcome]) -> None:

@@ -36,6 +36,7 @@ class Budget:
     allows_risky_addresses: bool
     is_tracking_opens: bool
     is_tracking_clicks: bool
+    weight: int
     installation_state: PauseState
     is_fenced: bool  # a loss of data is held, or nobody has looked at this run of the server
     provider_paused_at: datetime | None

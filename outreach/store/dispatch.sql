@@ -17,6 +17,7 @@ select
   t.allows_risky_addresses,
   t.is_tracking_opens,
   t.is_tracking_clicks,
+  t.weight,
   i.state as installation_state,
   coalesce(i.data_loss_held_at is not null or i.fence_started_at <> pg_postmaster_start_time()
     or i.fence_database <> (select d.oid::bigint from pg_database d where d.datname = current_database()), false) as is_fenced,
