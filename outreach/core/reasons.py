@@ -178,6 +178,9 @@ PROVIDER: dict[str, Reason] = {
         "This step's mail exists already; no second one is made.", "nobody", "final"
     ),
     "abandoned": Reason("It was never known whether it left; given up.", "nobody", "final"),
+    "settled_not_sent": Reason(
+        "A person found that it had not left; it is not sent any more.", "nobody", "final"
+    ),
     "send": Reason("The mail of step {node} is decided: it goes out[, {subject}]."),
     "armed": Reason("Try {attempt} is with the provider; no answer yet."),
     "accepted": Reason(
