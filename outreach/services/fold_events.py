@@ -2,7 +2,7 @@
 
 Everything happens in the caller's transaction and only for events that are new, so that a repeat,
 in whatever company, changes nothing. Locks in the documented order: event keys by id, the
-suppression list, enrollments by id, messages, actions, campaigns, contacts.
+suppression list, enrollments by id, messages, actions, campaigns, contacts, senders' outcomes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from outreach.services.unpack import Key, OwnedEvent
 from outreach.sql import Tx
 from outreach.store import events as store
 from outreach.store.events import Incident, JudgedClick, NewEvent
+from outreach.store.reputation import SenderOutcomes, add_outcomes
 from outreach.store.suppressions import share_suppressions
 
 _CLICK_CONTEXT = frozenset({EventType.DELIVERED, EventType.OPENED, EventType.CLICKED})
@@ -63,12 +64,14 @@ async def fold_events(
     if results:
         await record_outcomes(tx, tenant_id, results)
         standings = await lock_standings(tx, tenant_id, touched)
-    await _raise_deliveries(tx, tenant_id, fresh)
+    outcomes = await _raise_deliveries(tx, tenant_id, fresh)
     judged = await _judge_clicks(tx, tenant_id, fresh)
     advances = await _advances(tx, tenant_id, fresh, judged, standings, now)
     await write_advances(tx, tenant_id, advances)
     if reasons:
         await _suppress(tx, tenant_id, fresh, reasons)
+    if outcomes:
+        await add_outcomes(tx, tenant_id, outcomes)
     return [advance for _, advance in advances]
 
 
@@ -136,14 +139,15 @@ def _unknown_attempt(item: OwnedEvent, attempt: int) -> Incident:
     return Incident("accepted_without_attempt", subject, json.dumps(detail))
 
 
-async def _raise_deliveries(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> None:
+async def _raise_deliveries(
+    tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]
+) -> list[SenderOutcomes]:
     deliveries: dict[UUID, Delivery] = {}
     for item in fresh:
         if delivery_of(item.event.type) is not Delivery.NONE:
             before = deliveries.get(item.message_id, Delivery.NONE)
             deliveries[item.message_id] = raised(before, item.event.type)
-    if deliveries:
-        await store.raise_deliveries(tx, tenant_id, deliveries)
+    return await store.raise_deliveries(tx, tenant_id, deliveries) if deliveries else []
 
 
 async def _judge_clicks(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> list[JudgedClick]:

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from outreach import sql
 from outreach.core.states import AttemptOutcome, Delivery, EventType
 from outreach.sql import Tx
+from outreach.store.reputation import SenderOutcomes
 
 SQL = sql.load(__file__)
 
@@ -175,11 +176,14 @@ async def list_attempts(
     return found
 
 
-async def raise_deliveries(tx: Tx, tenant_id: UUID, deliveries: Mapping[UUID, Delivery]) -> None:
-    """Raise what became of each message; a lower rank changes nothing."""
-    await sql.execute_planned(
+async def raise_deliveries(
+    tx: Tx, tenant_id: UUID, deliveries: Mapping[UUID, Delivery]
+) -> list[SenderOutcomes]:
+    """Raise what became of each message; a lower rank changes nothing. What that is by sender."""
+    return await sql.fetch_planned(
         tx,
         SQL["raise_deliveries"],
+        SenderOutcomes,
         tenant_id=tenant_id,
         message_ids=list(deliveries),
         deliveries=[delivery.value for delivery in deliveries.values()],

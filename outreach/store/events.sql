@@ -83,11 +83,29 @@ from send_attempts a
 where a.tenant_id = %(tenant_id)s::uuid and a.message_id = any(%(message_ids)s::uuid[])
 
 -- name: raise_deliveries
--- Raises what became of each message; never lowers it.
-update outbound_messages m
-set delivery = greatest(m.delivery, r.delivery), updated_at = now()
-from unnest(%(message_ids)s::uuid[], %(deliveries)s::delivery_state[]) as r (id, delivery)
-where m.tenant_id = %(tenant_id)s::uuid and m.id = r.id and m.delivery < r.delivery
+-- Raises what became of each message; never lowers it. Returns what that adds to its senders' outcomes:
+-- a message is settled once, and bounces or is complained of once. Locks the messages in order of id.
+with known as (
+  select m.id, m.sender_id, m.delivery as was, r.delivery
+  from unnest(%(message_ids)s::uuid[], %(deliveries)s::delivery_state[]) as r (id, delivery)
+  join outbound_messages m on m.tenant_id = %(tenant_id)s::uuid and m.id = r.id and m.delivery < r.delivery
+  order by m.id
+  for no key update of m
+),
+raised as (
+  update outbound_messages m
+  set delivery = k.delivery, updated_at = now()
+  from known k
+  where m.tenant_id = %(tenant_id)s::uuid and m.id = k.id
+)
+select k.sender_id,
+  count(*) filter (
+    where k.was in ('none', 'deferred') and k.delivery in ('delivered', 'blocked', 'bounced', 'complained')
+  )::int as settled,
+  count(*) filter (where k.delivery = 'bounced')::int as bounced,
+  count(*) filter (where k.delivery = 'complained')::int as complained
+from known k
+group by k.sender_id
 
 -- name: list_addresses
 -- To which address each message went.

@@ -12,6 +12,7 @@ from procrastinate import JobContext
 
 from outreach.services.apply_events import adopt_events, apply_events
 from outreach.services.fire_timers import fire_timers
+from outreach.services.reputation import judge_senders
 from outreach.services.send import RECORD_PATIENCE_SECONDS, rescue, send_due
 from outreach.services.settle_unknowns import settle_unknowns
 from outreach.services.sweep import keep_house, sweep_once
@@ -124,10 +125,11 @@ async def settle_unknowns_task(job: JobContext, timestamp: int) -> None:
     pass_context=True,
 )
 async def maintain_task(job: JobContext, timestamp: int) -> None:
-    """Each minute: partitions ahead, litter gone, events adopted whose message became known."""
+    """Each minute: partitions ahead, litter gone, senders judged, events adopted."""
 
     async def maintain(worker: WorkerContext) -> bool:
         await keep_house(worker.db)
+        await judge_senders(worker.db)
         return await in_slices(worker, lambda: adopt_events(worker.db))
 
     await run(job, "maintain", maintain)
