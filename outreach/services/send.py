@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from time import monotonic
 from uuid import UUID
@@ -19,7 +18,6 @@ from uuid import UUID
 import psycopg
 
 from outreach import log
-from outreach.clock import transaction_now
 from outreach.config import Settings
 from outreach.core.errors import Invalid, Unavailable
 from outreach.core.mail import Mail
@@ -36,6 +34,7 @@ from outreach.services.outcomes import ArmedStep, Freed, Result
 from outreach.services.refuse import refuse
 from outreach.services.turns import Flight, Turns
 from outreach.store import counters, dispatch, holds, ledger
+from outreach.store.breaker import open_breaker
 
 # Answers that are there are recorded at least this often while others are awaited.
 RECORD_SECONDS = 0.25
@@ -44,8 +43,9 @@ RECORD_PATIENCE_SECONDS = 20.0
 RESCUE_ROWS_MAX = 500
 # So many answers that say nothing, and none that does, are an outage.
 OUTAGE_ANSWERS_MIN = 3
-OUTAGE_SECONDS = 60.0
-UNREACHABLE_SECONDS = 5.0  # nothing left, so nothing is lost by looking again soon
+# The first wait and the longest: each is twice the one before until a probe gets through.
+OUTAGE_SECONDS = (60.0, 900.0)
+UNREACHABLE_SECONDS = (5.0, 60.0)  # nothing left, so nothing is lost by looking again soon
 
 _log = log.get("send")
 
@@ -236,11 +236,12 @@ async def _mind_provider(
     if not has_none and not (is_out and (is_probe or len(outcomes) >= OUTAGE_ANSWERS_MIN)):
         return
     async with db.transaction(Role.WORKER, tenant_id) as tx:
-        seconds = UNREACHABLE_SECONDS if has_none else OUTAGE_SECONDS
-        await ledger.delay_provider(tx, await transaction_now(tx) + timedelta(seconds=seconds))
+        first, longest = UNREACHABLE_SECONDS if has_none else OUTAGE_SECONDS
+        seconds = await open_breaker(tx, first_seconds=first, seconds_max=longest)
         if not has_none:
             await ledger.raise_incident(tx, tenant_id, "provider_outage", "sendgrid")
-    _log.warning("the provider does not answer", pause_seconds=seconds, requests=len(outcomes))
+    if seconds is not None:
+        _log.warning("the provider does not answer", pause_seconds=seconds, requests=len(outcomes))
 
 
 async def give_back(db: Database, tenant_id: UUID, freed: Sequence[Freed]) -> None:

@@ -158,7 +158,7 @@ where provider_later_until is null or provider_later_until < %(until)s::timestam
 -- name: resume_provider
 -- A request got through: what had been asked to wait goes on at full speed.
 update installation
-set provider_later_until = null, updated_at = now()
+set provider_later_until = null, provider_failures = 0, updated_at = now()
 where provider_later_until <= now();
 
 -- name: pause_senders
