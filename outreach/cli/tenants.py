@@ -11,8 +11,19 @@ from outreach.services import control, tenants
 from outreach.services.tenants import NewTenant
 from outreach.store.tenants import Tenant
 
-app = typer.Typer(no_args_is_help=True, help="Tenants: create, list, pause, resume.")
+app = typer.Typer(no_args_is_help=True, help="Tenants: create, update, list, pause, resume.")
 
+WeightOption = Annotated[
+    int | None,
+    typer.Option("--weight", help="Its share of workers beside the others', 1 to 100."),
+]
+OwnQueueOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--own-queue/--no-own-queue",
+        help="Its sends wait for workers of its own: outreach worker --queues sends.SLUG",
+    ),
+]
 SlugArgument = Annotated[str, typer.Argument(metavar="SLUG", help="The tenant's short name.")]
 
 
@@ -25,15 +36,33 @@ def create_command(
         str | None,
         typer.Option("--postal-address", help="In the footer of every mail; a launch needs it."),
     ] = None,
+    weight: WeightOption = None,
+    own_queue: OwnQueueOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a tenant, or fill in its postal address.
 
     One that has the slug already is left as it is, but gets the postal address that it lacks.
     """
-    new = NewTenant(slug, name, timezone, postal_address)
+    share = 1 if weight is None else weight
+    new = NewTenant(slug, name, timezone, postal_address, share, bool(own_queue))
     tenant = run(lambda db: tenants.create(db, new, actor=actor()))
     emit(as_json, _data(tenant), f"{tenant.slug} is {tenant.state}: {tenant.id}")
+
+
+@app.command("update")
+def update_command(
+    slug: SlugArgument,
+    weight: WeightOption = None,
+    own_queue: OwnQueueOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Set how a tenant shares the workers: its weight, and whether it has a queue of its own."""
+    tenant = run(
+        lambda db: tenants.share(db, slug, actor=actor(), weight=weight, has_own_queue=own_queue)
+    )
+    queue = f"sends.{slug}" if tenant.has_own_queue else "sends"
+    emit(as_json, _data(tenant), f"{tenant.slug}: weight {tenant.weight}, queue {queue}")
 
 
 @app.command("list")
@@ -80,4 +109,6 @@ def _data(tenant: Tenant) -> dict[str, object]:
         "timezone": tenant.timezone,
         "postal_address": tenant.postal_address,
         "pause_reason": tenant.pause_reason,
+        "weight": tenant.weight,
+        "has_own_queue": tenant.has_own_queue,
     }

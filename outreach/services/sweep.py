@@ -12,6 +12,8 @@ attempts are counted in the ledger; a task that fails is rested by the worker (`
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from outreach import log
 from outreach.db import Database, Role
 from outreach.services.claim import PACED_LOOK_SECONDS
@@ -38,16 +40,16 @@ async def sweep_once(db: Database) -> int:
         return await wakeups.wake_all(tx, [(w.task, w.tenant_id) for w in due]) if due else 0
 
 
-async def is_idle(db: Database) -> bool:
-    """Whether nothing can be done before some moment comes or somebody acts.
+async def is_idle(db: Database, queues: Collection[str] = wakeups.SHARED_QUEUES) -> bool:
+    """Whether a worker of these queues can do nothing before a moment comes or somebody acts.
 
     Nothing that a floor may hide either: who says that all is done looks below them first.
     """
     async with db.transaction(Role.WORKER) as tx:
-        if not await sweep.is_idle(tx, paced_seconds=PACED_LOOK_SECONDS):
+        if not await sweep.is_idle(tx, paced_seconds=PACED_LOOK_SECONDS, queues=queues):
             return False
         await sweep.look_below_floors(tx, margin_seconds=FLOOR_MARGIN_SECONDS)
-        return await sweep.is_idle(tx, paced_seconds=PACED_LOOK_SECONDS)
+        return await sweep.is_idle(tx, paced_seconds=PACED_LOOK_SECONDS, queues=queues)
 
 
 async def look_below_floors(db: Database) -> int:
@@ -72,6 +74,7 @@ async def keep_house(db: Database) -> None:
     async with db.transaction(Role.WORKER) as tx:
         await sweep.make_partitions(tx, months=MONTHS_AHEAD)
         await sweep.delete_ended_jobs(tx, days=KEPT_DAYS)
+        await wakeups.move_waiting_sends(tx)
     async with db.transaction(Role.OPERATOR) as tx:
         await sweep.forget_parking(tx)
     await look_below_floors(db)

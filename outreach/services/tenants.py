@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from outreach.core.errors import Invalid, Problem
+from outreach.core.errors import Invalid, NotFound, Problem
 from outreach.db import Database, Role, set_actor
 from outreach.services import audit
 from outreach.services.control import hold_if_installation_paused
 from outreach.sql import Tx
 from outreach.store import tenants as store
+from outreach.store import wakeups
 from outreach.store.tenants import Tenant
 
 SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 NAME_LENGTH_MAX = 200
 ADDRESS_LENGTH_MAX = 500
+WEIGHT_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class NewTenant:
     name: str
     timezone: str = "UTC"
     postal_address: str | None = None
+    weight: int = 1
+    has_own_queue: bool = False
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong with it."""
@@ -43,6 +47,7 @@ class NewTenant:
         if address is not None and not _is_text(address, ADDRESS_LENGTH_MAX):
             rule = f"must be 1 to {ADDRESS_LENGTH_MAX} characters"
             found.append(Problem("$.postal_address", f"{rule}, without control characters."))
+        found.extend(_weight_problems(self.weight))
         return found
 
 
@@ -66,6 +71,8 @@ async def create(db: Database, new: NewTenant, *, actor: str) -> Tenant:
             name=new.name.strip(),
             timezone=new.timezone,
             postal_address=new.postal_address,
+            weight=new.weight,
+            has_own_queue=new.has_own_queue,
         )
         if tenant_id is not None:
             await audit.record(tx, tenant_id, actor=actor, act="tenant_created", subject=new.slug)
@@ -79,6 +86,41 @@ async def create(db: Database, new: NewTenant, *, actor: str) -> Tenant:
         return tenant
 
 
+async def share(
+    db: Database,
+    slug: str,
+    *,
+    actor: str,
+    weight: int | None = None,
+    has_own_queue: bool | None = None,
+) -> Tenant:
+    """How a tenant shares the workers, from its next turn on; None leaves a value as it is.
+
+    A wake-up that waits moves to the queue that is its tenant's now.
+    """
+    if weight is not None and (problems := _weight_problems(weight)):
+        raise Invalid(problems)
+    async with db.transaction(Role.OPERATOR) as tx:
+        tenant = await store.find_tenant(tx, slug)
+        if tenant is None:
+            raise NotFound("tenant", slug)
+        if await store.set_tenant_share(tx, tenant.id, weight=weight, has_own_queue=has_own_queue):
+            await audit.record(
+                tx,
+                tenant.id,
+                actor=actor,
+                act="tenant_share_set",
+                subject=slug,
+                weight=weight,
+                has_own_queue=has_own_queue,
+            )
+            tenant = await store.find_tenant(tx, slug)
+            assert tenant is not None, "it was there in this transaction"
+            await set_actor(tx, Role.WORKER)
+            await wakeups.move_waiting_sends(tx)
+        return tenant
+
+
 async def _fill_in_address(tx: Tx, slug: str, address: str, *, actor: str) -> None:
     filled = await store.set_postal_address_if_missing(tx, slug, address)
     if filled is not None:
@@ -89,6 +131,12 @@ async def list_page(db: Database, *, after: str = "", rows_max: int = 200) -> li
     """The tenants after a slug, by slug."""
     async with db.transaction(Role.OPERATOR) as tx:
         return await store.list_tenants(tx, after=after, rows_max=rows_max)
+
+
+def _weight_problems(weight: int) -> list[Problem]:
+    if 1 <= weight <= WEIGHT_MAX:
+        return []
+    return [Problem("$.weight", f"must be a whole number from 1 to {WEIGHT_MAX}.")]
 
 
 def _is_line(text: str, length_max: int) -> bool:

@@ -5,12 +5,14 @@ Nothing here trusts a job: what is due is read from our own tables, over all ten
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from outreach import sql
 from outreach.sql import Tx
+from outreach.store.wakeups import QUEUES
 
 SQL = sql.load(__file__)
 
@@ -31,12 +33,21 @@ async def list_due_work(tx: Tx) -> list[DueWork]:
     return await sql.fetch_all(tx, SQL["list_due_work"], DueWork, tenants_max=TENANTS_MAX)
 
 
-async def is_idle(tx: Tx, *, paced_seconds: float) -> bool:
+async def is_idle(tx: Tx, *, paced_seconds: float, queues: Collection[str]) -> bool:
     """Whether nothing could be done at this moment, and nobody waits for the provider.
 
     Who is parked for no longer than this waits for a place, which the provider's answer gives.
+    Sends in other queues than these are left out: workers of their own serve them.
     """
-    return bool(await sql.value(tx, SQL["is_idle"], paced_seconds=paced_seconds))
+    return bool(
+        await sql.value(
+            tx,
+            SQL["is_idle"],
+            paced_seconds=paced_seconds,
+            queues=list(queues),
+            sends=QUEUES["send_due"],
+        )
+    )
 
 
 async def delete_stalled_jobs(tx: Tx, *, silent_seconds: float, running_seconds: float) -> int:

@@ -13,7 +13,7 @@ select 'apply_events', null where exists (select from webhook_deliveries where s
 
 -- name: is_idle
 -- Whether nothing can be done now: no delivery to apply, no request under way or unaccounted for, nothing to
--- send and no timer due but for what the installation or the provider holds back. A tenant that only waits for
+-- send by who serves these queues and no timer due but for what the installation or the provider holds back. A tenant that only waits for
 -- places among the requests under way is parked for a moment and is not idle.
 with gate as (
   select state = 'active' as is_running,
@@ -26,7 +26,9 @@ select not exists (select from webhook_deliveries where state = 'received')
   and not exists (
     select from tenants_due(2147483647, make_interval(secs => %(paced_seconds)s::double precision)) t
     cross join gate g
-    where g.is_running and (t.has_timer or (t.has_send and g.is_sending))
+    where g.is_running and (
+      t.has_timer or (t.has_send and g.is_sending and coalesce(t.own_queue, %(sends)s::text) = any (%(queues)s::text[]))
+    )
   );
 
 -- name: delete_stalled_jobs

@@ -26,6 +26,8 @@ class Tenant:
     paused_by: str | None
     pause_reason: str | None
     created_at: datetime
+    weight: int
+    has_own_queue: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,14 @@ async def find_tenant_id(tx: Tx, slug: str) -> UUID | None:
 
 
 async def insert_tenant(
-    tx: Tx, *, slug: str, name: str, timezone: str, postal_address: str | None
+    tx: Tx,
+    *,
+    slug: str,
+    name: str,
+    timezone: str,
+    postal_address: str | None,
+    weight: int,
+    has_own_queue: bool,
 ) -> UUID | None:
     """The new tenant's id, or None where the slug is taken."""
     made: UUID | None = await sql.value(
@@ -55,6 +64,8 @@ async def insert_tenant(
         name=name,
         timezone=timezone,
         postal_address=postal_address,
+        weight=weight,
+        has_own_queue=has_own_queue,
     )
     return made
 
@@ -64,6 +75,15 @@ async def set_postal_address_if_missing(tx: Tx, slug: str, postal_address: str) 
     query = SQL["set_postal_address_if_missing"]
     filled: UUID | None = await sql.value(tx, query, slug=slug, postal_address=postal_address)
     return filled
+
+
+async def set_tenant_share(
+    tx: Tx, tenant_id: UUID, *, weight: int | None, has_own_queue: bool | None
+) -> bool:
+    """Whether that changed anything; None leaves a value as it is."""
+    query = SQL["set_tenant_share"]
+    given = {"tenant_id": tenant_id, "weight": weight, "has_own_queue": has_own_queue}
+    return bool(await sql.execute(tx, query, **given))
 
 
 async def find_tenant(tx: Tx, slug: str) -> Tenant | None:

@@ -6,8 +6,9 @@ select tenant_of_slug(%(slug)s::text)
 
 -- name: insert_tenant
 -- Makes it unless the slug is taken; returns its id if it is new. As the operator.
-insert into tenants (slug, name, timezone, postal_address)
-values (%(slug)s::text, %(name)s::text, %(timezone)s::text, %(postal_address)s::text)
+insert into tenants (slug, name, timezone, postal_address, weight, has_own_queue)
+values (
+  %(slug)s::text, %(name)s::text, %(timezone)s::text, %(postal_address)s::text, %(weight)s::int, %(has_own_queue)s::boolean)
 on conflict (slug) do nothing
 returning id
 
@@ -18,15 +19,26 @@ set postal_address = %(postal_address)s::text, updated_at = now()
 where slug = %(slug)s::text and postal_address is null
 returning id
 
+-- name: set_tenant_share
+-- How it shares the workers; null leaves a value as it is. As the operator. No row: it was so already.
+update tenants
+set weight = coalesce(%(weight)s::int, weight), has_own_queue = coalesce(%(has_own_queue)s::boolean, has_own_queue),
+  updated_at = now()
+where id = %(tenant_id)s::uuid
+  and (weight, has_own_queue) is distinct from
+    (coalesce(%(weight)s::int, weight), coalesce(%(has_own_queue)s::boolean, has_own_queue))
+
 -- name: find_tenant
 -- One tenant by its slug. As the operator.
-select id, slug, name, state::text, timezone, postal_address, paused_at, paused_by, pause_reason, created_at
+select id, slug, name, state::text, timezone, postal_address, paused_at, paused_by, pause_reason, created_at, weight,
+  has_own_queue
 from tenants
 where slug = %(slug)s::text
 
 -- name: list_tenants
 -- The page after a slug. As the operator.
-select id, slug, name, state::text, timezone, postal_address, paused_at, paused_by, pause_reason, created_at
+select id, slug, name, state::text, timezone, postal_address, paused_at, paused_by, pause_reason, created_at, weight,
+  has_own_queue
 from tenants
 where slug > %(after)s::text
 order by slug

@@ -26,6 +26,9 @@ QUEUES: Mapping[str, str] = MappingProxyType(
 MAINTENANCE = "maintenance"
 """The queue of the tasks that nobody wakes: they come by the clock."""
 
+SHARED_QUEUES = tuple(sorted({*QUEUES.values(), MAINTENANCE}))
+"""What a worker serves that is told nothing. A tenant's own queue of sends is not among them."""
+
 PRIORITIES: Mapping[str, int] = MappingProxyType({"apply_events": 10, "fire_timers": 5})
 """Higher goes first where one worker serves several queues: an unsubscribe before the next send."""
 
@@ -51,3 +54,8 @@ async def wake_all(tx: Tx, works: Collection[tuple[str, UUID | None]]) -> int:
         queueing_locks=[":".join([task, *a.values()]) for task, a in zip(tasks, args, strict=True)],
         args=[Jsonb(a) for a in args],
     )
+
+
+async def move_waiting_sends(tx: Tx) -> int:
+    """Put wake-ups where those who send for their tenant look, as the worker; how many."""
+    return await sql.execute(tx, SQL["move_waiting_sends"], queue=QUEUES["send_due"])

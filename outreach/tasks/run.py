@@ -28,7 +28,7 @@ from outreach.core.errors import Refused, Unavailable
 from outreach.recorder import Recorder, open_recorder
 from outreach.services.fence_marks import Marks
 from outreach.services.sweep import delete_stalled_jobs, is_idle, sweep_once
-from outreach.store.wakeups import MAINTENANCE
+from outreach.store.wakeups import MAINTENANCE, SHARED_QUEUES
 from outreach.tasks.connector import can_listen, connector
 from outreach.tasks.context import CONTEXT_KEY, WorkerContext, open_context
 from outreach.tasks.fence import watching
@@ -62,10 +62,14 @@ class Orders:
     until_idle: bool = False
 
     @property
-    def queues(self) -> list[str] | None:
-        """The queues served, None for all; maintenance always, so that every worker sweeps."""
-        queues = self.options.get("queues")
-        return sorted({*queues, MAINTENANCE}) if queues else None
+    def queues(self) -> list[str]:
+        """The queues served; maintenance always, so that every worker sweeps."""
+        return sorted({*(self.options.get("queues") or SHARED_QUEUES), MAINTENANCE})
+
+    @property
+    def concurrency(self) -> int:
+        """How many tasks run at a time."""
+        return int(self.options.get("concurrency", CONCURRENCY))
 
     @property
     def is_one_shot(self) -> bool:
@@ -75,7 +79,7 @@ class Orders:
     def worker_options(self, settings: Settings, context: WorkerContext) -> dict[str, Any]:
         """The options of one shift; those given go before ours."""
         options: dict[str, Any] = {
-            "concurrency": CONCURRENCY,
+            "concurrency": self.concurrency,
             "fetch_job_polling_interval": settings.poll_seconds,
             "listen_notify": can_listen(settings),
             "delete_jobs": "successful",
@@ -111,6 +115,8 @@ async def _work(
         try:
             async with open_context(settings, stop, orders.queues, marks, recorder) as context:
                 await check_clock(context.db)
+                if context.sender is not None:
+                    context.sender.turns.places = orders.concurrency
                 async with watching(context.watch), recovering(context.db, recorder):
                     _log.info("worker_started", queues=orders.queues, is_back=is_lost)
                     is_lost = False
@@ -181,7 +187,7 @@ async def _until_done(context: WorkerContext, orders: Orders) -> None:
     if not orders.until_idle:
         await context.stop.wait()
         return
-    while not context.stop.is_set() and not await is_idle(context.db):
+    while not context.stop.is_set() and not await is_idle(context.db, orders.queues):
         if failing := context.flights.failing(FAILURES_MAX):
             raise Refused("worker_fails", f"These tasks keep failing: {', '.join(failing)}.")
         await _either(context.stop.wait(), asyncio.sleep(IDLE_POLL_SECONDS))

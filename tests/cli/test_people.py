@@ -47,6 +47,17 @@ def test_tenants_are_made_once_listed_paused_and_resumed(acme: str) -> None:
     assert "$.slug" in refusal("tenants", "create", "--slug", "A!", "--name", "A", code=2)
 
 
+def test_a_tenants_share_of_the_workers_is_set(acme: str) -> None:
+    changed = answer("tenants", "update", acme, "--weight", "3", "--own-queue")
+    assert (changed["weight"], changed["has_own_queue"]) == (3, True)
+    changed = answer("tenants", "update", acme, "--no-own-queue")
+    assert (changed["weight"], changed["has_own_queue"]) == (3, False)
+    create = ("tenants", "create", "--slug", "big", "--name", "Big", "--weight", "2", "--own-queue")
+    assert (answer(*create)["weight"], answer(*create)["has_own_queue"]) == (2, True)
+    assert "$.weight" in refusal("tenants", "update", acme, "--weight", "0", code=2)
+    assert "nobody" in refusal("tenants", "update", "nobody", "--weight", "2", code=2)
+
+
 def test_a_tenant_gets_the_postal_address_that_it_lacks_and_keeps_the_one_it_has() -> None:
     create = ("tenants", "create", "--slug", "acme", "--name", "Acme")
     assert answer(*create)["postal_address"] is None
