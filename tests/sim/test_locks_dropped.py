@@ -225,6 +225,7 @@ LEFT_OUT: Mapping[str, str] = {
     "events.raise_deliveries": ORDER,
     "ledger.lock_messages": ENROLLMENT,
     "limits.recall_promised_actions": ORDER,
+    "pauses.lock_held_actions": ORDER,
     "pauses.release_campaign_actions": ORDER,
     "suppressions.refresh_contact_flags": ORDER,
     "sweep.delete_ended_jobs": JOBS,
