@@ -20,7 +20,7 @@ from outreach.sql import Tx
 from outreach.store import campaigns as store
 from outreach.store.campaigns import LockedCampaign
 from outreach.store.enrollments import cancel_actions
-from outreach.store.pauses import release_campaign_actions
+from outreach.store.pauses import lock_held_actions, release_campaign_actions
 from outreach.store.wakeups import wake
 
 # What a pause held comes back at most this many a second, and no faster than its sender may send.
@@ -54,24 +54,22 @@ async def resume(
     """A paused campaign runs again and what it held comes back; an active one stays as it is.
 
     Raises Conflict unless it is paused or active, NotFound. Under the tenant's lock no claim can
-    park an action between the release and the commit. Actions come before the campaign's row, as
-    for those who complete a campaign; the second release is for timers parked in between, and for
-    what nobody has parked.
+    park an action between the release and the commit. Held actions are locked before the campaign's
+    row, as by those who complete a campaign; what is parked in between is released with them.
     """
     async with db.transaction(Role.APP, tenant_id) as tx:
         await lock_tenant(tx, tenant_id)
         campaign_id = await get_campaign_id(tx, tenant_id, campaign)
-        await release_campaign_actions(
-            tx, tenant_id, campaign_id, pace=RESUME_PACE, with_unmet=False
-        )
+        await lock_held_actions(tx, tenant_id, campaign_id)
         locked = await lock_campaign(tx, tenant_id, campaign)
-        if locked.state == CampaignState.ACTIVE:
-            return CampaignState.ACTIVE
-        if not await store.set_campaign_resumed_if_paused(tx, tenant_id, campaign_id):
+        has_ended = await store.set_campaign_resumed_if_paused(tx, tenant_id, campaign_id)
+        if not has_ended and locked.state != CampaignState.ACTIVE:
             raise Conflict("campaign", locked.name, expected="paused", actual=locked.state)
         await release_campaign_actions(
-            tx, tenant_id, campaign_id, pace=RESUME_PACE, with_unmet=True
+            tx, tenant_id, campaign_id, pace=RESUME_PACE, with_unmet=has_ended
         )
+        if not has_ended:
+            return CampaignState.ACTIVE
         await _record(tx, tenant_id, locked, "campaign_resumed", actor=actor, reason=reason)
         state = await complete_if_ended(tx, tenant_id, campaign_id)
         await wake_senders(tx, tenant_id)

@@ -143,8 +143,8 @@ def _signed(advance: Advance, timer: TimerRow) -> Advance:
 
 def _event(timer: TimerRow, standing: Standing, advance: Advance) -> list[NewEvent]:
     """What the timer concluded about the latest message, if it concluded anything."""
-    has_fired = any(step.code == FIRED for step in advance.steps)
-    if not has_fired or timer.trigger not in SYNTHETIC or standing.latest_message_id is None:
+    fired = [step for step in advance.steps if step.code == FIRED]
+    if not fired or timer.trigger not in SYNTHETIC or standing.latest_message_id is None:
         return []
     return [
         NewEvent(
@@ -153,7 +153,7 @@ def _event(timer: TimerRow, standing: Standing, advance: Advance) -> list[NewEve
             message_id=standing.latest_message_id,
             enrollment_id=standing.enrollment_id,
             type=EventType(timer.trigger),
-            at=timer.due_at.astimezone(UTC),
+            at=fired[0].at.astimezone(UTC),  # its own moment, which a pause may have put off
             is_machine=False,
             attempt=None,
             reason=None,

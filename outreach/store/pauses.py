@@ -31,6 +31,13 @@ async def end_holds(
     )
 
 
+async def lock_held_actions(tx: Tx, tenant_id: UUID, campaign_id: UUID) -> int:
+    """Wait for, and hold, what the campaign's pause took out; how many actions that are."""
+    query = SQL["lock_held_actions"]
+    held: int = await sql.value(tx, query, tenant_id=tenant_id, campaign_id=campaign_id)
+    return held
+
+
 async def release_campaign_actions(
     tx: Tx, tenant_id: UUID, campaign_id: UUID, *, pace: int, with_unmet: bool
 ) -> int:

@@ -7,17 +7,28 @@ set ended_at = now(), updated_at = now()
 where tenant_id = %(tenant_id)s::uuid and scope = %(scope)s::text and subject_id = %(subject_id)s::uuid
   and reason = any (%(reasons)s::text[]) and ended_at is null
 
+-- name: lock_held_actions
+-- Waits for whoever has an action that the campaign's pause took out, in id order; how many there are. Before
+-- the campaign's row, as those who complete a campaign have it.
+select count(*)
+from (
+  select from scheduled_actions a
+  where a.tenant_id = %(tenant_id)s::uuid and a.held_by = 'campaign' and a.campaign_id = %(campaign_id)s::uuid
+  order by a.id
+  for no key update
+) held
+
 -- name: release_campaign_actions
 -- Puts back what a campaign's pause took out, and (`with_unmet`) takes up what came due with nobody there to
--- take it out: under the campaign's lock only, since who parks a timer shares that and then takes the timer.
--- What is overdue keeps its order and comes due as its sender may send it: a minute's worth each minute,
--- `pace` a second at most. Locks held actions in id order; of the others those that nobody has in hand.
+-- take it out. What is overdue keeps its order and comes due as its sender may send it: a minute's worth each
+-- minute, `pace` a second at most. Under the campaign's lock, since who parks a timer shares that and then
+-- takes the timer, and after lock_held_actions: so it waits for nobody. What somebody has in hand it leaves.
 with parked as (
   select a.id, a.sender_id, a.due_at
   from scheduled_actions a
   where a.tenant_id = %(tenant_id)s::uuid and a.held_by = 'campaign' and a.campaign_id = %(campaign_id)s::uuid
   order by a.id
-  for no key update
+  for no key update skip locked
 ), unmet as (
   select a.id, a.sender_id, a.due_at
   from scheduled_actions a
