@@ -1,13 +1,14 @@
 drop function if exists learn_statistics();
+drop function if exists open_alarms();
+drop function if exists unknowns_due(integer);
+drop table if exists provider_log_slots, outcome_evidence;
 drop function if exists sender_caps(
   sender_identities, send_rate_limits, send_rate_limits, integer, integer, integer, integer, timestamptz);
 drop function if exists senders_lowered();
 drop function if exists prune_sender_outcomes(interval);
 drop function if exists senders_to_judge(interval, interval);
-drop function if exists open_alarms();
-drop function if exists unknowns_due(integer);
-drop table if exists provider_log_slots, outcome_evidence;
 drop function if exists tenants_missing_values();
+drop function if exists attempts_missing(uuid[], uuid[], smallint[]);
 drop function if exists attempts_armed();
 drop function if exists attempts_overdue(interval, integer);
 drop view if exists send_decisions;
@@ -22,4 +23,6 @@ drop function if exists warm_seconds(timestamptz, double precision, reputation_s
 drop function if exists live_tokens(integer[], integer[], integer);
 drop function if exists guard_attempt();
 drop function if exists guard_message();
+drop function if exists refuse_other_words();
+drop function if exists prove_sent();
 drop function if exists refuse_forged_message();

@@ -143,7 +143,8 @@ as $$
   union all
   select r.ref, m.tenant_id, m.id, m.enrollment_id
   from unnest(refs, tenant_ids, message_ids, provider_ids) as r (ref, tenant_id, message_id, provider_id)
-  join outbound_messages m on m.provider_message_id = r.provider_id
+  join send_attempts a on a.provider_message_id = r.provider_id
+  join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
   where r.message_id is null
 $$;
 

@@ -24,7 +24,7 @@ from outreach.core.states import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen takes ten times as long to make
 class DueSend:
     """One due action with everything that decides about it, out of locked rows."""
 
@@ -74,6 +74,7 @@ class DueSend:
     from_address: str | None
     message_from_name: str | None
     message_reply_to: str | None
+    ip_pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,9 @@ def document(body: str, footer: str) -> str:
 
 def unsafe_link(html: str) -> str | None:
     """The first address in the HTML that a mail must not carry, such as `javascript:…`."""
+    lower = html.lower()
+    if not any(attribute in lower for attribute in _LINK_ATTRIBUTES):
+        return None
     for match in _LINK.finditer(html):
         address = match[1] or match[2] or match[3] or ""
         if not _is_safe(address):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen takes ten times as long to make
 class Mail:
     """What one request hands over; addresses in normal form, text and HTML with their footer."""
 
@@ -25,3 +25,4 @@ class Mail:
     unsubscribe_mailto: str | None
     is_tracking_opens: bool
     is_tracking_clicks: bool
+    ip_pool: str | None = None

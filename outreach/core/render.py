@@ -38,7 +38,7 @@ _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen takes ten times as long to make
 class Footer:
     """What stands under every mail; `consent` says why the contact is written to."""
 
@@ -47,7 +47,7 @@ class Footer:
     consent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen takes ten times as long to make
 class Rendered:
     """A mail's words, ready for the provider."""
 

@@ -23,6 +23,8 @@ from liquid.output import LimitedStringIO
 from liquid.undefined import UNDEFINED, Undefined
 from liquid.utils import ReadOnlyChainMap
 
+from outreach.core.template_plain import Plain, plain
+
 OUTPUT_BYTES_MAX = 200_000
 LOCALS_BYTES_MAX = 1_000_000
 LOOP_ITERATIONS_MAX = 1_000
@@ -205,8 +207,12 @@ _FILTER_FAULTS = (
     ValueError,
 )
 
-# Sending fills the same few templates again and again; checking sees each once and keeps none.
-_compiled = lru_cache(maxsize=256)(parsed)
+
+@lru_cache(maxsize=256)
+def _compiled(source: str, escapes: bool) -> tuple[BoundTemplate, Plain | None]:
+    """Sending fills the same few templates again and again; checking sees each once."""
+    template = parsed(source, escapes)
+    return template, plain(template)
 
 
 def fill(source: str, fields: Mapping[str, object], *, escapes: bool = False) -> str:
@@ -216,9 +222,11 @@ def fill(source: str, fields: Mapping[str, object], *, escapes: bool = False) ->
     """
     if "{{" not in source and "{%" not in source:
         return source
-    buffer = LimitedStringIO(OUTPUT_BYTES_MAX)
     try:
-        template = _compiled(source, escapes)
+        template, words = _compiled(source, escapes)
+        if words is not None and (text := words.fill(fields, escapes=escapes)) is not None:
+            return text
+        buffer = LimitedStringIO(OUTPUT_BYTES_MAX)
         template.render_with_context(_Context(template, globals=fields), buffer)
     except LiquidError as error:
         raise RenderProblem(sentence_of(error)) from None

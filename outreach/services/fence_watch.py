@@ -27,7 +27,6 @@ from outreach.core.fence import (
 from outreach.core.mail import Mail
 from outreach.db import Database, Role
 from outreach.services import fence
-from outreach.services.claim import DATA_LOSS_HOLD
 from outreach.services.fence_marks import Mark, Marks
 from outreach.services.regain import look_for_lost
 from outreach.sql import Tx
@@ -62,8 +61,8 @@ class Watch:
         async with self._db.transaction(Role.WORKER) as tx:
             present = await store.get_identity(tx)
             known = await store.get_fence(tx)
-            if known.held_at is not None:
-                return Held(known.reason or DATA_LOSS_HOLD)
+            if known.reason is not None:
+                return Held(known.reason)
             missing: list[str] = []
             if not present == self._proven == known.approved:
                 missing = await self._compare(tx, present, known)

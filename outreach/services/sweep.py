@@ -16,7 +16,7 @@ from collections.abc import Collection
 
 from outreach import log
 from outreach.db import Database, Role
-from outreach.services.claim import PACED_LOOK_SECONDS
+from outreach.services.claim_bounds import PACED_LOOK_SECONDS
 from outreach.services.refuse import fail_stale_values
 from outreach.store import sweep, wakeups
 

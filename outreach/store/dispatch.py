@@ -102,7 +102,7 @@ class DomainTokens:
         return _caps(self.minute_cap, self.hour_cap, self.day_cap)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen takes ten times as long to make
 class Grant:
     """One message to arm: a new one, or the next attempt at one that waits."""
 

@@ -192,7 +192,7 @@ select
   e.state as enrollment_state, e.current_node_id, (e.visits ->> e.current_node_id)::int as current_visit, e.campaign_id,
   e.plan_version,
   c.state as campaign_state, c.name as campaign_name,
-  s.from_email, s.from_name, s.reply_to, s.state = 'verified' and s.paused_at is null and s.reputation <> 'stopped' as is_sender_ready,
+  s.from_email, s.from_name, s.reply_to, s.ip_pool, s.state = 'verified' and s.paused_at is null and s.reputation <> 'stopped' as is_sender_ready,
   k.id as contact_id, k.email, k.email_domain, k.first_name, k.last_name, k.title, k.company, k.phone,
   k.timezone, k.locale, k.country, k.attributes, k.address_verdict, k.erased_at,
   coalesce(k.suppressed_reason, (

@@ -23,7 +23,8 @@ with standing as materialized (
 ),
 attempt as (
   update send_attempts a
-  set outcome = 'accepted', settled_at = clock_timestamp(), settled_by = 'answer', http_status = o.http_status, updated_at = now()
+  set outcome = 'accepted', settled_at = clock_timestamp(), settled_by = 'answer', http_status = o.http_status,
+    provider_message_id = o.provider_id, updated_at = now()
   from standing o
   where a.tenant_id = %(tenant_id)s::uuid and a.message_id = o.message_id and a.attempt = o.attempt and a.outcome = 'armed'
   returning o.*
@@ -84,7 +85,7 @@ with outcome as (
 attempt as (
   update send_attempts a
   set outcome = o.outcome, settled_at = clock_timestamp(), settled_by = o.settled_by, http_status = o.http_status,
-    detail = o.detail, updated_at = now()
+    detail = o.detail, provider_message_id = coalesce(o.provider_id, a.provider_message_id), updated_at = now()
   from outcome o
   where a.tenant_id = %(tenant_id)s::uuid and a.message_id = o.message_id and a.attempt = o.attempt
     and (a.outcome = 'armed' or (a.outcome = 'unknown' and o.outcome in ('accepted', 'not_sent'))
@@ -137,11 +138,18 @@ join enrollments e on e.tenant_id = %(tenant_id)s::uuid and e.id = t.enrollment_
 -- name: set_provider_ids
 -- The provider's own ids of messages whose acceptance an event had proved before: the answer has it for
 -- certain, and events without our ids are found by nothing else. The messages are locked already.
-update outbound_messages m
-set provider_message_id = i.provider_id, updated_at = now()
-from unnest(%(message_ids)s::uuid[], %(provider_ids)s::text[]) as i (message_id, provider_id)
-where m.tenant_id = %(tenant_id)s::uuid and m.id = i.message_id
-  and m.provider_message_id is distinct from i.provider_id;
+with message as (
+  update outbound_messages m
+  set provider_message_id = i.provider_id, updated_at = now()
+  from unnest(%(message_ids)s::uuid[], %(provider_ids)s::text[]) as i (message_id, provider_id)
+  where m.tenant_id = %(tenant_id)s::uuid and m.id = i.message_id
+    and m.provider_message_id is distinct from i.provider_id
+  returning m.id, m.accepted_attempt, i.provider_id
+)
+update send_attempts a
+set provider_message_id = m.provider_id, updated_at = now()
+from message m
+where a.tenant_id = %(tenant_id)s::uuid and a.message_id = m.id and a.attempt = m.accepted_attempt;
 
 -- name: pause_provider
 -- The account cannot send: nothing is claimed until a person, or a working key, ends it.

@@ -32,7 +32,7 @@ NO_ROW_SECURITY = {
 }
 # Reached through the parent, or by the provider's id before anybody knows the tenant.
 OTHER_INDEXES = {
-    "outbound_messages_of_provider": "a webhook's id comes without a tenant",
+    "send_attempts_of_provider": "a webhook's id comes without a tenant",
     "send_attempts_by_time": "what the account sent since a moment",
 }
 

@@ -164,7 +164,7 @@ async def test_sent_is_refused_without_an_accepted_attempt(
     if outcome != "armed":
         await act(db, actor, message, SETTLE, outcome=outcome)
     assert await attack(db, actor, message, SENT, n=1) == "outbound_messages_proof"
-    assert await attack(db, actor, message, SENT, n=None) == "outbound_messages_proof"
+    assert await attack(db, actor, message, SENT, n=None) == "outbound_messages_evidence"
     assert await state_of(db, message) == ("sending", None)
 
 
@@ -188,7 +188,7 @@ async def test_sent_and_its_proof_cannot_be_parted(db: Database, actor: str) -> 
         )
         found = await attack(db, actor, message, query)
         assert found is not None
-        assert found.startswith("outbound_messages_check")
+        assert found.startswith("outbound_messages_")
 
 
 BEGUN_AS: LiteralString = (

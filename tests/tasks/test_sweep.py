@@ -10,7 +10,7 @@ import pytest
 
 from outreach.db import Database, Role
 from outreach.services import sweep
-from outreach.services.claim import PACED_LOOK_SECONDS
+from outreach.services.claim_bounds import PACED_LOOK_SECONDS
 from outreach.store.sweep import list_due_work
 from tests.support.factories import enroll, make_campaign, make_message, make_tenant, run
 from tests.support.sending import due_campaign
