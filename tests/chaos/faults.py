@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.chaos import database, provider, workers
+from tests.chaos import database, processes, provider, workers
 from tests.chaos.lane import Trial
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A kind of trial; a harm to the server itself needs a lane of its own."""
+    """A kind of trial, and how often it is chosen; kills of a server are few."""
 
     run: Trial
     weight: int
-    needs_own_server: bool = False
+    kills_server: bool = False
 
 
 FAULTS: dict[str, Fault] = {
@@ -22,6 +22,13 @@ FAULTS: dict[str, Fault] = {
     "worker: kill -9 at any moment": Fault(workers.killed_at_any_moment, 12),
     "worker: one of two killed": Fault(workers.one_of_two_killed, 8),
     "worker: frozen past its lease": Fault(workers.frozen, 6),
+    "worker process: killed beside another": Fault(processes.killed_beside_another, 4),
+    "worker process: told to stop": Fault(processes.told_to_stop, 3),
+    "worker process: told twice": Fault(processes.told_twice, 2),
+    "worker process: told while the provider hangs": Fault(
+        processes.told_to_stop_while_provider_hangs, 2
+    ),
+    "queue: forgets or doubles": Fault(processes.queue_forgets, 3),
     "provider: silent": Fault(provider.silent, 3),
     "provider: breaking off": Fault(provider.breaking_off, 5),
     "provider: 5xx": Fault(provider.failing, 5),
@@ -36,3 +43,6 @@ FAULTS: dict[str, Fault] = {
     "database: statements canceled": Fault(database.statements_canceled, 3),
     "database: no connection to spare": Fault(database.no_room, 3),
 }
+
+CONTROL = "control: resends what is unknown"
+resending = workers.resending

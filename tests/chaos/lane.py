@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from tests.chaos.result import Result
 from tests.chaos.stage import stage
@@ -14,14 +15,13 @@ from tests.support.database import Databases
 
 @dataclass(slots=True)
 class Lane:
-    """Trials come one after the other here; `is_private`: the server may be harmed."""
+    """Trials come one after the other here, and the server is theirs to harm."""
 
     databases: Databases
-    is_private: bool
     expected: Ends
 
 
-Trial = Callable[[Lane, random.Random, Result], Awaitable[None]]
+Trial = Callable[[Lane, random.Random, Result], Coroutine[Any, Any, None]]
 
 
 async def undisturbed(databases: Databases) -> Ends:

@@ -27,8 +27,7 @@ async def _suffers(
         here.sandbox.order(*orders)
         here.options["deadline_seconds"] = 1.0
         await here.settle([])
-        served = here.sandbox.sandbox.faults.served
-        here.sandbox.clear_faults()
+        served = here.forgive()
         await here.play()
         await here.judge(lane.expected, unknown_max=served, incidents=OUTAGES)
 

@@ -40,8 +40,9 @@ from tests.support.waiting import eventually
 
 CONTACTS = 24
 IN_FLIGHT = BATCH_MAX * BATCHES_IN_FLIGHT
-REFUSED = (5, 17, 23)
-LATER = 8
+AT = "@cust.example"
+ALWAYS = [FaultOrder(status=400, address=f"p{n}-{AT}", times=None) for n in (5, 17, 23)]
+LATER = 8  # asked to come later, for which everybody waits; left out where time is not leapt over
 PER_MINUTE = (6, 9, 14, 30)  # of a sender: the first fill several times in a story, the last never
 
 SET_LIMIT: LiteralString = """
@@ -104,6 +105,27 @@ class Stage(World):
         one = Hand(self.service(kill, **options))
         self.hands.append(one)
         return one
+
+    def start_worker(self, kill: Kill | None = None, **options: object) -> Hand:
+        """`outreach worker`, which finds its work by itself, until a signal."""
+        one = Hand(self.service(kill, **options), is_worker=True)
+        self.hands.append(one)
+        return one
+
+    async def has_accepted(self, count: int, seconds: float = 30.0) -> None:
+        """Wait until the provider has taken so many mails."""
+
+        async def is_there() -> bool:
+            return len(self.sandbox.accepted) >= count
+
+        await eventually(is_there, seconds)
+
+    def forgive(self) -> int:
+        """Let the provider do as in every trial from here on; how often it had not."""
+        faults = self.sandbox.sandbox.faults
+        self.sandbox.clear_faults()
+        self.sandbox.order(*ALWAYS)
+        return faults.served
 
     def fall(self, one: Hand) -> None:
         """Do away with a worker, living or not."""
@@ -170,6 +192,7 @@ class Stage(World):
             found += await windows_exceeded(tx, self.sandbox, leaps=self.leaps)
             self.result.late = await late_starts(tx, self.sandbox, leaps=self.leaps)
         self.result.kills = self.kills
+        self.result.measure(self.sandbox)
         self.result.unknown_after = len(unknown)
         self.result.mails = len(self.sandbox.accepted)
         self.result.note(found)
@@ -181,12 +204,15 @@ async def stage(
     chance: random.Random,
     result: Result,
     *,
-    database: str | None = None,
     latency_ms: int = 5,
     is_holding_events: bool = True,
+    per_minute: int | None = None,
 ) -> AsyncIterator[Stage]:
-    """A new world on a database of its own, ended whatever happened in it."""
-    name = database or databases.create()
+    """A new world on a database of its own, ended whatever happened in it.
+
+    With `per_minute` nothing in it needs time to pass: it is for a worker that is left alone.
+    """
+    name = databases.create()
     conninfo = databases.conninfo(name)
     settings = SandboxSettings(
         seed=7, latency_ms=latency_ms, time_scale=0.001, rates=RATES, batch_seconds=0.01
@@ -196,13 +222,12 @@ async def stage(
         SandboxServer(settings) as sandbox,
     ):
         with TemporaryDirectory(prefix="outreach-chaos-") as state_dir:
-            sandbox.order(
-                *(FaultOrder(status=400, address=_address(n), times=None) for n in REFUSED),
-                FaultOrder(status=429, reset_seconds=30, address=_address(LATER)),
-            )
+            sandbox.order(*ALWAYS)
+            if per_minute is None:
+                sandbox.order(FaultOrder(status=429, reset_seconds=30, address=f"p{LATER}-{AT}"))
             async with webhook(conninfo, sandbox):
                 campaign = await due_campaign(db, CONTACTS)
-                await run(db, SET_LIMIT, cap=chance.choice(PER_MINUTE))
+                await run(db, SET_LIMIT, cap=per_minute or chance.choice(PER_MINUTE))
                 here = Stage(
                     db,
                     conninfo,
@@ -221,7 +246,3 @@ async def stage(
                     for one in here.hands:
                         one.end()
     await asyncio.to_thread(databases.drop, name)
-
-
-def _address(number: int) -> str:
-    return f"p{number}-@cust.example"

@@ -11,12 +11,15 @@ from tests.chaos.result import Result
 from tests.chaos.served import FROZEN
 from tests.chaos.stage import stage
 from tests.sim.child import POINTS, Kill
+from tests.sim.naive import send_again
 from tests.sim.world import ARMED
 from tests.support.factories import run
 
 # What the first mails come by: their events and timers are not there yet.
 AT_FIRST = [p for p in POINTS if not p.startswith(("timers", "rescue", "events"))]
-FREEZING = [p for p in AT_FIRST if not p.startswith(("refusal", "tokens"))]
+FREEZING = [
+    p for p in AT_FIRST if p.startswith(("claim", "request", "record")) and "recov" not in p
+]
 # Longer than a request may begin after its grant.
 TOO_LONG_SECONDS = 2.3
 
@@ -85,5 +88,18 @@ async def frozen(lane: Lane, chance: random.Random, result: Result) -> None:
                 await asyncio.sleep(TOO_LONG_SECONDS)
             one.signal(signal.SIGCONT)
         assert await reply
+        here.fall(one)  # its point may still lie ahead
+        await here.play()
+        await here.judge(lane.expected)
+
+
+async def resending(lane: Lane, chance: random.Random, result: Result) -> None:
+    """The control: a sender that is killed, and sends again whatever it has no answer for."""
+    async with stage(lane.databases, chance, result, latency_ms=20) as here:
+        one = here.start(Kill(chance.choice(FREEZING), chance.randint(1, 2)))
+        if not await one.work():
+            here.fall(one)
+            await here.note_fall(one)
+            await send_again(here.db, here.sandbox)
         await here.play()
         await here.judge(lane.expected)

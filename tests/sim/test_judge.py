@@ -4,46 +4,18 @@ from __future__ import annotations
 
 from typing import LiteralString
 
-import aiohttp
 import pytest
 from psycopg import AsyncConnection
 
 from outreach.db import Database
-from outreach.dev.sandbox import SandboxServer
 from tests.sim.child import Kill
 from tests.sim.judge import Ends, judged, violations
+from tests.sim.naive import send_again
 from tests.sim.world import World, world
 from tests.support.database import Databases
 from tests.support.factories import run
 
-UNSURE: LiteralString = """
-select m.id::text, a.attempt, m.tenant_id::text, m.to_address, m.from_address, m.subject,
-  m.body_text
-from outbound_messages m
-join send_attempts a on a.tenant_id = m.tenant_id and a.message_id = m.id
-where a.outcome in ('armed', 'unknown')
-"""
-
 pytestmark = pytest.mark.slow
-
-
-async def send_again(db: Database, sandbox: SandboxServer) -> None:
-    """What a queue with at-least-once delivery does: send again whatever has no answer."""
-    async with aiohttp.ClientSession(headers={"Authorization": "Bearer SG.test"}) as client:
-        for id_, attempt, tenant, to, sender, subject, text in await run(db, UNSURE):
-            mail = {
-                "personalizations": [{"to": [{"email": to}]}],
-                "from": {"email": sender},
-                "subject": subject,
-                "content": [{"type": "text/plain", "value": text}],
-                "custom_args": {
-                    "outreach_message_id": id_,
-                    "outreach_attempt": str(attempt),
-                    "outreach_tenant": tenant,
-                },
-            }
-            async with client.post(f"{sandbox.url}/v3/mail/send", json=mail) as answer:
-                assert answer.status in (202, 400, 429), "taken, or refused as ordered"
 
 
 async def killed_on_its_way(here: World) -> None:
