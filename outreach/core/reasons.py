@@ -178,6 +178,22 @@ PROVIDER: dict[str, Reason] = {
         "This step's mail exists already; no second one is made.", "nobody", "final"
     ),
     "abandoned": Reason("It was never known whether it left; given up.", "nobody", "final"),
+    "no_match": Reason(
+        "The provider's logs show nothing of try {attempt}.", _BY_ITSELF, "next look"
+    ),
+    "presumed_not_accepted": Reason(
+        "All signs say that try {attempt} did not leave, so the mail goes out again."
+    ),
+    "given_up": Reason("[{who}|The campaign's policy] gave the mail up[: {reason}]."),
+    "said_sent": Reason("[{who}|A person] says that try {attempt} was sent[: {reason}]."),
+    "said_not_sent": Reason("[{who}|A person] says that try {attempt} was not sent[: {reason}]."),
+    "contradiction": Reason(
+        "Alarm: of try {attempt} there is proof and disproof[; recorded was: {recorded}]."
+    ),
+    "double_send": Reason("Alarm: the provider accepted this mail twice[, at tries {attempts}]."),
+    "accepted_without_attempt": Reason(
+        "Alarm: the provider tells of try {attempt}, which was never made."
+    ),
     "settled_not_sent": Reason(
         "A person found that it had not left; it is not sent any more.", "nobody", "final"
     ),

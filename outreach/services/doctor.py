@@ -11,9 +11,10 @@ from time import monotonic
 from outreach.db import Database, Role
 from outreach.services.sweep import SILENT_SECONDS
 from outreach.store import doctor as store
-from outreach.store.doctor import Brakes, Queue, Server, Worker
+from outreach.store.doctor import Alarm, Brakes, Queue, Server, Worker
 
 SKEW_SECONDS_MAX = 5.0  # beyond it a worker refuses to start
+UNKNOWN = "outcome_unknown"
 LATE_SECONDS = 60.0  # the sweep wakes within a second, so a job this old has nobody to run it
 
 
@@ -44,6 +45,7 @@ class Facts:
     brakes: Brakes
     queues: list[Queue]
     workers: list[Worker]
+    alarms: list[Alarm]
 
 
 async def examine(db: Database) -> Facts:
@@ -59,6 +61,7 @@ async def examine(db: Database) -> Facts:
             brakes=await store.read_brakes(tx),
             queues=await store.list_queues(tx),
             workers=await store.list_workers(tx),
+            alarms=await store.list_alarms(tx),
         )
 
 
@@ -68,6 +71,7 @@ def judge(facts: Facts) -> Iterator[Check]:
     yield _queue(facts.queues, facts.workers)
     yield _installation(facts.brakes)
     yield _account(facts.brakes)
+    yield _alarms(facts.alarms)
 
 
 def _skew_seconds(theirs: datetime, before: datetime, after: datetime) -> float:
@@ -102,6 +106,17 @@ def _installation(brakes: Brakes) -> Check:
         sentence = f"The whole installation is paused: {brakes.pause_reason}."
         return Check("installation", Verdict.WARN, f"{sentence} End it: `outreach resume`.")
     return Check("installation", Verdict.OK, "The installation is active.")
+
+
+def _alarms(alarms: list[Alarm]) -> Check:
+    """Unknown outcomes settle by themselves, within a day or so: they are told and no alarm."""
+    unknown = sum(alarm.many for alarm in alarms if alarm.code == UNKNOWN)
+    waiting = f" Mails of unknown outcome: {unknown}; `outreach messages list`." * bool(unknown)
+    raised = [f"{alarm.many} {alarm.code}" for alarm in alarms if alarm.code != UNKNOWN]
+    if raised:
+        sentence = f"Alarms that nobody has closed: {', '.join(raised)}.{waiting}"
+        return Check("alarms", Verdict.WARN, sentence)
+    return Check("alarms", Verdict.OK, f"No alarm is open.{waiting}")
 
 
 def _account(brakes: Brakes) -> Check:

@@ -75,6 +75,8 @@ def entry(person: Person, row: StoryRow) -> Entry:
     for word in ("trigger", "event", "settled_by"):
         if word in known:
             known[word] = str(known[word]).replace("_", " ")
+    if isinstance(attempts := known.get("attempts"), list):
+        known["attempts"] = ", ".join(map(str, attempts))
     told_as = row.code
     match row.kind:
         case "transition" if "reason" in row.detail:

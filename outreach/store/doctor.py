@@ -51,6 +51,19 @@ class Worker:
     silent_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that people should look at, and how often it is open."""
+
+    code: str
+    many: int
+
+
+async def list_alarms(tx: Tx) -> list[Alarm]:
+    """Open alarms by code, over all tenants."""
+    return await sql.fetch_all(tx, SQL["list_alarms"], Alarm)
+
+
 async def read_server(tx: Tx) -> Server:
     """Version and clock."""
     found = await sql.find(tx, SQL["read_server"], Server)

@@ -9,6 +9,10 @@ select current_setting('server_version') as version, clock_timestamp() as at;
 select state::text, pause_reason, provider_paused_at, provider_pause_reason, provider_later_until, webhooks_refused
 from installation;
 
+-- name: list_alarms
+-- Alarms that nobody has closed, and messages of which nobody knows, counted over all tenants. As the worker.
+select code, many from open_alarms() order by code;
+
 -- name: list_queues
 -- Jobs that wait or run, by queue, and the age of the oldest one's last step in seconds. As the worker.
 select j.queue_name as queue,

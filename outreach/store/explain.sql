@@ -116,8 +116,26 @@ event as (
   from mail m
   join message_events v on v.tenant_id = m.tenant_id and v.outbound_message_id = m.id
     and v.event_at >= m.created_at - interval '1 day'
+),
+word (at, rank, id, kind, code, detail) as (
+  select s.updated_at, 5, m.id, 'evidence',
+    case when s.source <> 'person' then s.says when s.says = 'accepted' then 'said_sent' when s.says = 'not_sent' then 'said_not_sent'
+      else s.says end,
+    s.detail || jsonb_build_object('campaign', m.campaign, 'node', m.node_id, 'message_id', m.id, 'attempt', s.attempt,
+      'times', s.times)
+  from mail m
+  join outcome_evidence s on s.tenant_id = m.tenant_id and s.message_id = m.id
+  where s.source in ('provider_log', 'policy', 'person') and (s.source, s.says) <> ('provider_log', 'accepted')
+),
+alarm (at, rank, id, kind, code, detail) as (
+  select i.created_at, 6, i.id, 'incident', i.code,
+    i.detail || jsonb_build_object('campaign', m.campaign, 'node', m.node_id, 'message_id', m.id,
+      'attempt', nullif(split_part(i.subject, ':', 2), ''))
+  from mail m
+  join incidents i on i.tenant_id = m.tenant_id and split_part(i.subject, ':', 1) = m.id::text
+    and i.code in ('contradiction', 'double_send', 'accepted_without_attempt')
 )
 select at, rank, kind, code, jsonb_strip_nulls(detail) as detail
-from (select * from attempt union all select * from event) story
+from (select * from attempt union all select * from event union all select * from word union all select * from alarm) story
 order by at desc, rank desc, id desc
 limit %(rows_max)s::int;

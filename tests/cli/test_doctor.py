@@ -17,7 +17,7 @@ from outreach.cli import doctor
 from outreach.dev.sandbox import SandboxServer, SandboxSettings, public_key_of
 from outreach.migrate import rollback
 from outreach.services.doctor import Facts, Verdict, judge
-from outreach.store.doctor import Brakes, Queue, Server, Worker
+from outreach.store.doctor import Alarm, Brakes, Queue, Server, Worker
 from tests.support.folders import open_folder
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -48,6 +48,7 @@ def facts(**changes: Any) -> Facts:
         "brakes": brakes(),
         "queues": [Queue("sends", 1, 1, 0.5)],
         "workers": [Worker(1, 2.0)],
+        "alarms": [],
     }
     return Facts(**{**well, **changes})
 
@@ -81,6 +82,7 @@ def test_without_anything_set_it_warns_and_ends_well(
         "queue": "warn",
         "installation": "ok",
         "account": "ok",
+        "alarms": "ok",
         "provider": "warn",
         "webhooks": "warn",
     }
@@ -169,6 +171,8 @@ def test_a_healthy_installation_has_no_complaints() -> None:
         ({"workers": []}, "queue", Verdict.WARN, "No worker"),
         ({"workers": [Worker(1, 500.0)]}, "queue", Verdict.WARN, "No worker"),
         ({"queues": [Queue("sends", 4, 0, 90.0)]}, "queue", Verdict.WARN, "90 s"),
+        ({"alarms": [Alarm("double_send", 2)]}, "alarms", Verdict.WARN, "2 double_send"),
+        ({"alarms": [Alarm("outcome_unknown", 3)]}, "alarms", Verdict.OK, "outcome: 3"),
         (
             {"brakes": brakes(state="paused", pause_reason="flood")},
             "installation",

@@ -12,10 +12,14 @@ import pytest
 from outreach.cli.explain import told
 from outreach.core.errors import NotFound
 from outreach.db import Database
+from outreach.services.apply_events import apply_events
 from outreach.services.explain import entry, explain
+from outreach.services.messages import Word, settle
 from outreach.store.explain import Person, StoryRow
 from tests.support.campaigns import enroll_all, new_campaign, new_contacts, new_sender
+from tests.support.factories import event, receive
 from tests.support.people import ask, new_contact, new_tenant
+from tests.support.unknowns import HOUR, unknown
 
 # What the services would have written from 1 to 10 March, at moments that do not change.
 HISTORY: tuple[LiteralString, ...] = (
@@ -201,6 +205,24 @@ async def test_a_pause_in_force_is_told_of_each_waiting_send(
     summaries = [e.summary for e in (await explain(db, tenant_id, "ann@example.com")).entries]
     assert 'Spring is paused by Ana: "a typo".' in summaries
     assert summaries[-1] == "The mail of step bump is due, and held: campaign."
+
+
+async def test_what_was_said_of_a_mail_and_alarms_are_told(db: Database) -> None:
+    message = await unknown(db, HOUR)
+    other = await unknown(db, HOUR)
+    tenant_id = message.tenant_id
+    said = {"reason": "they say no", "actor": "cli:ann"}
+    await settle(db, tenant_id, message.id, Word.RESEND, **said)
+    await receive(db, event(message, "processed"), event(other, "processed"))
+    await apply_events(db)
+    story = await explain(db, tenant_id, message.enrollment.email)
+    told_of = {entry.code: entry.summary for entry in story.entries}
+    assert told_of["said_not_sent"] == "cli:ann says that try 1 was not sent: they say no."
+    assert told_of["contradiction"] == (
+        "Alarm: of try 1 there is proof and disproof; recorded was: not_sent."
+    )
+    quiet = await explain(db, other.tenant_id, other.enrollment.email)
+    assert {entry.kind for entry in quiet.entries}.isdisjoint({"evidence", "incident"})
 
 
 @pytest.mark.parametrize("email", ["nobody@example.com", "no address", "", "@example.com"])
