@@ -3,6 +3,13 @@
 -- name: wake
 -- One waiting job a lock, in the order of the locks; sends of a tenant that has a queue of its own go there.
 -- Where another transaction has just asked for the same, waits for its end, so it comes last in a transaction.
+-- Who has news of a tenant, and so acts for it, also ends its parking: should the job be lost, the sweep looks.
+with news as (
+  update tenants t
+  set parked_until = null, updated_at = now()
+  from unnest(%(tasks)s::text[], %(args)s::jsonb[]) as w (task, args)
+  where w.task = 'send_due' and t.id = (w.args ->> 'tenant_id')::uuid and t.parked_until is not null
+)
 insert into procrastinate_jobs (queue_name, task_name, priority, queueing_lock, args)
 select
   case when w.task = 'send_due' then coalesce(own_queue((w.args ->> 'tenant_id')::uuid), w.queue) else w.queue end,
