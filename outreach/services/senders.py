@@ -133,6 +133,7 @@ async def pause(db: Database, tenant_id: UUID, email: str, *, reason: str, actor
         if await store.set_sender_paused_if_running(
             tx, tenant_id, sender.id, actor=actor, reason=reason
         ):
+            await _end_pause_hold(tx, tenant_id, sender)
             detail = {"sender": sender.from_email, "who": actor, "reason": reason}
             hold = SetHold("sender", sender.id, PAUSED_HOLD, detail=detail)
             await open_holds(tx, tenant_id, [hold])
@@ -158,9 +159,7 @@ async def resume(
         await lock_tenant(tx, tenant_id)
         sender = await _get(tx, tenant_id, email)
         if await store.set_sender_resumed_if_paused(tx, tenant_id, sender.id):
-            await pauses.end_holds(
-                tx, tenant_id, scope="sender", subject_id=sender.id, reasons=[PAUSED_HOLD]
-            )
+            await _end_pause_hold(tx, tenant_id, sender)
             await audit.record(
                 tx,
                 tenant_id,
@@ -177,6 +176,12 @@ async def list_all(db: Database, tenant_id: UUID, *, rows_max: int = 1_000) -> l
     """The tenant's identities by address."""
     async with db.transaction(Role.APP, tenant_id) as tx:
         return await store.list_senders(tx, tenant_id, rows_max=rows_max)
+
+
+async def _end_pause_hold(tx: Tx, tenant_id: UUID, sender: Sender) -> None:
+    await pauses.end_holds(
+        tx, tenant_id, scope="sender", subject_id=sender.id, reasons=[PAUSED_HOLD]
+    )
 
 
 async def _vouch(

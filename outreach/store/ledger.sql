@@ -170,10 +170,19 @@ set provider_later_until = null, provider_failures = 0, updated_at = now()
 where provider_later_until <= now();
 
 -- name: pause_senders
--- The provider refuses these identities.
-update sender_identities
-set paused_at = now(), pause_reason = %(reason)s::text, updated_at = now()
-where tenant_id = %(tenant_id)s::uuid and id = any (%(sender_ids)s::uuid[]) and paused_at is null;
+-- The provider refuses these identities; each gets the hold that says so.
+with paused as (
+  update sender_identities
+  set paused_at = now(), pause_reason = %(reason)s::text, updated_at = now()
+  where tenant_id = %(tenant_id)s::uuid and id = any (%(sender_ids)s::uuid[]) and paused_at is null
+  returning tenant_id, id, from_email, pause_reason
+)
+insert into send_holds (tenant_id, scope, subject_id, reason, detail)
+select tenant_id, 'sender', id, 'sender_paused',
+  jsonb_build_object('sender', from_email, 'who', 'the provider', 'reason', pause_reason)
+from paused
+on conflict (tenant_id, scope, subject_id, reason) where ended_at is null
+do update set detail = excluded.detail, updated_at = now();
 
 -- name: raise_incident
 -- An alarm for people, once for its subject.

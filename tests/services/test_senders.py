@@ -147,13 +147,17 @@ async def test_a_pause_by_the_provider_becomes_a_persons(db: Database) -> None:
         await pause_senders(tx, tenant_id, [sender.id], "403")
     [listed] = await senders.list_all(db, tenant_id)
     assert (listed.paused_by, listed.pause_reason) == ("provider", "403")
+    who = "select detail->>'who', detail->>'reason' from send_holds where ended_at is null"
+    assert await ask(db, tenant_id, who) == [("the provider", "403")]
     paused = await senders.pause(db, tenant_id, ANN.email, reason="left us", actor="mei")
+    assert await ask(db, tenant_id, who) == [("mei", "left us")]
     assert (paused.paused_at, paused.paused_by) == (listed.paused_at, "mei")
     async with db.transaction(Role.WORKER, tenant_id) as tx:
         await pause_senders(tx, tenant_id, [sender.id], "403")
     assert await senders.list_all(db, tenant_id) == [paused]
     resumed = await senders.resume(db, tenant_id, ANN.email, actor="mei")
     assert resumed.paused_at is None
+    assert await ask(db, tenant_id, who) == []
 
 
 async def test_a_sender_is_paused_with_a_reason_and_only_where_it_is(db: Database) -> None:
