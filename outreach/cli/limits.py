@@ -12,11 +12,13 @@ from outreach.core.errors import Invalid
 from outreach.core.limits import DAY, HOUR, MINUTE, Override, Scope
 from outreach.core.states import Reputation
 from outreach.db import Database
-from outreach.services import limits
+from outreach.services import limits, pools, reputation
 from outreach.services.limits import Usage
 from outreach.store.limits import LimitRow
 
 app = typer.Typer(no_args_is_help=True, help="Limits: show what is used, set what is allowed.")
+
+SenderOption = Annotated[str, typer.Option("--sender", help="One sender's address.")]
 
 WINDOWS = {0: "moment", MINUTE: "minute", HOUR: "hour", DAY: "day"}
 
@@ -95,6 +97,44 @@ def set_command(
     values = (row.per_minute_max, row.per_hour_max, row.per_day_max, row.concurrent_max)
     table = Table(columns, [(row.scope, row.key, *values, row.is_off, row.warmup_max)])
     emit(as_json, {"data": [_data(row)]}, table)
+
+
+@app.command("pool")
+def pool_command(
+    tenant: TenantOption,
+    sender: SenderOption,
+    pool: Annotated[str | None, typer.Option("--pool", help="The provider's name of it.")] = None,
+    none: Annotated[bool, typer.Option("--none", help="By no pool.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Have a sender send by an IP pool, which warms up and is limited as one."""
+
+    async def work(db: Database) -> str | None:
+        if none is (pool is not None):
+            raise Invalid.at("--pool", "Give --pool or --none, and not both.")
+        tenant_id = await tenant_id_of(db, tenant)
+        return await pools.assign(db, tenant_id, sender, pool, actor=actor())
+
+    found = run(work)
+    emit(as_json, {"sender": sender, "pool": found}, Table(("sender", "pool"), [(sender, found)]))
+
+
+@app.command("forgive")
+def forgive_command(
+    tenant: TenantOption,
+    sender: SenderOption,
+    reason: Annotated[str | None, typer.Option("--reason", help="For the record.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Count a sender's bounces and complaints from now on; it sends at full speed again."""
+
+    async def work(db: Database) -> Reputation:
+        tenant_id = await tenant_id_of(db, tenant)
+        return await reputation.forgive(db, tenant_id, sender, actor=actor(), reason=reason)
+
+    found = run(work)
+    data = {"sender": sender, "reputation": found}
+    emit(as_json, data, Table(("sender", "reputation"), [(sender, found)]))
 
 
 def _target(

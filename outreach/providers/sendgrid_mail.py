@@ -39,6 +39,8 @@ def mail_body(mail: Mail) -> dict[str, object]:
     }
     if mail.reply_to is not None:
         body["reply_to"] = {"email": mail.reply_to}
+    if mail.ip_pool is not None:
+        body["ip_pool_name"] = mail.ip_pool
     return body
 
 

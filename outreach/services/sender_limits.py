@@ -50,15 +50,17 @@ def within_pools(lanes: Sequence[Lane], pools: Pools) -> list[Lane]:
 
 
 def share_pools(takes: Mapping[UUID, int], lanes: Sequence[Lane], pools: Pools) -> dict[UUID, int]:
-    """What each sender takes, so that those of a pool do not take more than it has together."""
+    """What each sender takes, so that those of a pool take in equal turns what it has left."""
     left = {name: pool.free for name, pool in pools.items()}
     pool_of = {lane.sender_id: lane.ip_pool for lane in lanes}
+    waiting = Tally(pool_of[sender_id] for sender_id in takes)
     shared: dict[UUID, int] = {}
     for sender_id, take in takes.items():
         name = pool_of[sender_id]
         if name is not None:
-            take = min(take, left[name])
+            take = min(take, -(-left[name] // waiting[name]))
             left[name] -= take
+            waiting[name] -= 1
         if take > 0:
             shared[sender_id] = take
     return shared
@@ -79,8 +81,10 @@ async def read_holds(
     tx: Tx, tenant_id: UUID, lanes: Sequence[Lane], pools: Pools, at: datetime
 ) -> list[SetHold]:
     """Why each of these senders, which has no token, has none, and until when."""
-    own = {str(lane.sender_id): lane.caps() for lane in lanes}
-    bounds, _ = await tokens.read_bounds(tx, tenant_id, Scope.SENDER, own, at)
+    own = {str(lane.sender_id): lane.caps() for lane in lanes if lane.caps()}
+    bounds: Mapping[str, Bound] = {}
+    if own:
+        bounds, _ = await tokens.read_bounds(tx, tenant_id, Scope.SENDER, own, at)
     shared = {name: pool.caps() for name, pool in pools.items() if pool.free < 1}
     pool_bounds: Mapping[str, Bound] = {}
     if shared:

@@ -14,7 +14,7 @@ from ip_pools p
 left join send_rate_limits own on own.tenant_id = p.tenant_id and own.scope = 'pool' and own.key = p.name
 left join send_rate_limits general on general.tenant_id = p.tenant_id and general.scope = 'pool' and general.key = ''
 cross join lateral (
-  select warm_seconds(p.first_sent_at, 0, 'good', null, clock_timestamp()) as seconds
+  select warm_seconds(p.first_sent_at, 0, 'good', p.created_at, statement_timestamp()) as seconds
 ) warm
 cross join lateral (
   select given.minute, given.hour, given.plain_day, given.ramp, least(given.plain_day, given.ramp) as day

@@ -17,6 +17,7 @@ from sendgrid.helpers.mail import (
     Email,
     From,
     Header,
+    IpPoolName,
     OpenTracking,
     Personalization,
     ReplyTo,
@@ -80,6 +81,8 @@ def built_by_their_package(mail: Mail) -> dict[str, Any]:
     tracking.open_tracking = OpenTracking(mail.is_tracking_opens)
     tracking.subscription_tracking = SubscriptionTracking(False)
     theirs.tracking_settings = tracking
+    if mail.ip_pool is not None:
+        theirs.ip_pool_name = IpPoolName(mail.ip_pool)
     body: dict[str, Any] = theirs.get()
     return body
 
@@ -87,7 +90,7 @@ def built_by_their_package(mail: Mail) -> dict[str, Any]:
 MAILS = [
     MAIL,
     replace(MAIL, reply_to=None, unsubscribe_mailto=None),
-    replace(MAIL, is_tracking_opens=False, is_tracking_clicks=True),
+    replace(MAIL, is_tracking_opens=False, is_tracking_clicks=True, ip_pool="cold"),
     replace(MAIL, attempt=12, subject="x" * 200, text="SG.a.b at the start is a key to some"),
 ]
 
