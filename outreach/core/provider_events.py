@@ -62,6 +62,9 @@ _SCANNERS = re.compile(
     re.IGNORECASE,
 )
 
+# The Message-ID that each mail is given (`providers/sendgrid_mail`): not the answer's id, but ours.
+_OWN_MESSAGE_ID = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})")
+
 _KEPT = ("reason", "status", "response", "url", "useragent", "asm_group_id")
 
 
@@ -124,6 +127,9 @@ def read_event(element: object) -> ProviderEvent | AccountEvent | BadEvent:
     if event_type is EventType.BOUNCED and element.get("type") not in (None, "bounce"):
         event_type = EventType.BLOCKED  # also what was deferred for good
     smtp_id = _smtp_id(element.get("smtp-id"))
+    ours = None if smtp_id is None else _OWN_MESSAGE_ID.fullmatch(smtp_id)
+    own_message, own_tenant = (UUID(ours[1]), UUID(ours[2])) if ours else (None, None)
+    smtp_id = None if ours else smtp_id
     is_machine = _is_machine(event_type, element)
     return ProviderEvent(
         id=_id(element),
@@ -131,8 +137,8 @@ def read_event(element: object) -> ProviderEvent | AccountEvent | BadEvent:
         at=at,
         is_machine=is_machine,
         reason=_reason(event_type, element),
-        tenant_id=_uuid(element.get("outreach_tenant")),
-        message_id=_uuid(element.get("outreach_message_id")),
+        tenant_id=_uuid(element.get("outreach_tenant")) or own_tenant,
+        message_id=_uuid(element.get("outreach_message_id")) or own_message,
         attempt=_attempt(element.get("outreach_attempt")),
         provider_ids=_provider_ids(element.get("sg_message_id"), smtp_id),
         accepted_as=smtp_id,

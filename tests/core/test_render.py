@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outreach.core.plan_model import Node
@@ -128,6 +128,32 @@ def test_variants_share_enrollments_by_weight_and_never_change() -> None:
     counts = Counter(variant.id for variant in chosen if variant)
     assert abs(counts["x"] - 3_000) < 150
     assert counts["x"] + counts["y"] == 4_000
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    weights=st.lists(st.integers(1, 100), min_size=2, max_size=6),
+    tenant=st.uuids(),
+    node_id=st.from_regex(r"[a-z]{1,8}", fullmatch=True),
+    salt=st.integers(0, 2**64),
+)
+def test_any_weights_are_kept_by_any_tenant_and_node(
+    weights: list[int], tenant: UUID, node_id: str, salt: int
+) -> None:
+    variants = [
+        {"id": f"v{n}", "weight": weight, "subject": "s", "body": "b"}
+        for n, weight in enumerate(weights)
+    ]
+    node = Node.model_validate({"id": node_id, "action": "send", "variants": variants})
+    people = [uuid5(UUID(int=salt), str(n)) for n in range(2_000)]
+    chosen = [choose_variant(node, tenant, person) for person in people]
+    assert chosen == [choose_variant(node, tenant, person) for person in people], "never changes"
+    counts = Counter(variant.id for variant in chosen if variant)
+    assert counts.total() == len(people)
+    for n, weight in enumerate(weights):
+        share = weight / sum(weights)
+        deviation = (len(people) * share * (1 - share)) ** 0.5
+        assert abs(counts[f"v{n}"] - len(people) * share) <= 5 * deviation + 1
 
 
 def test_another_node_draws_again() -> None:

@@ -29,6 +29,7 @@ from sendgrid.helpers.mail import (
 from sendgrid.helpers.mail import Mail as TheirMail
 
 from outreach.core.mail import Mail
+from outreach.core.provider_events import ProviderEvent, read_event
 from outreach.dev.sandbox.validation import problems_of
 from outreach.providers.sendgrid_mail import mail_body
 
@@ -70,6 +71,7 @@ def built_by_their_package(mail: Mail) -> dict[str, Any]:
     theirs.add_custom_arg(CustomArg("outreach_message_id", str(mail.message_id)))
     theirs.add_custom_arg(CustomArg("outreach_attempt", str(mail.attempt)))
     theirs.add_custom_arg(CustomArg("outreach_tenant", str(mail.tenant_id)))
+    theirs.add_header(Header("Message-ID", f"<{'2'.zfill(32)}.{'1'.zfill(32)}@mail.acme.example>"))
     link = f"<{mail.unsubscribe_url}>"
     if mail.unsubscribe_mailto is not None:
         link += f", <mailto:{mail.unsubscribe_mailto}>"
@@ -110,6 +112,26 @@ def test_a_mail_without_words_would_be_refused() -> None:
     """The control: the judge of the test above can say no."""
     sent = orjson.loads(orjson.dumps(mail_body(replace(MAIL, text=""))))
     assert problems_of(sent, time.time()) != []
+
+
+def test_the_message_id_is_the_same_for_every_attempt_and_another_for_every_message() -> None:
+    def of(mail: Mail) -> str:
+        headers = mail_body(mail)["headers"]
+        assert isinstance(headers, dict)
+        return str(headers["Message-ID"])
+
+    assert of(MAIL) == of(replace(MAIL, attempt=4, subject="Another"))
+    assert len({of(MAIL), of(replace(MAIL, message_id=UUID(int=9)))}) == 2
+
+
+def test_the_events_of_a_mail_say_by_its_message_id_whose_they_are() -> None:
+    headers = mail_body(MAIL)["headers"]
+    assert isinstance(headers, dict)
+    told = {"event": "bounce", "timestamp": 1_800_000_000, "smtp-id": headers["Message-ID"]}
+    found = read_event(told)
+    assert isinstance(found, ProviderEvent)
+    assert (found.message_id, found.tenant_id) == (MAIL.message_id, MAIL.tenant_id)
+    assert (found.accepted_as, found.provider_ids) == (None, ()), "it is no id of theirs"
 
 
 def test_there_is_one_recipient_and_nothing_personal_in_what_comes_back() -> None:

@@ -240,6 +240,30 @@ async def test_an_event_proves_that_its_attempt_was_accepted(db: Database, outco
     assert await position_of(db, enrollment) == ("active", "wait_click", None)
 
 
+KINDS = (
+    *("processed", "deferred", "delivered", "bounce", "blocked", "dropped", "open", "click"),
+    *("spamreport", "unsubscribe", "group_unsubscribe", "group_resubscribe"),
+)
+
+
+@pytest.mark.parametrize("outcome", ["armed", "unknown"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_event_of_any_kind_proves_that_the_provider_had_accepted_it(
+    db: Database, kind: str, outcome: str
+) -> None:
+    enrollment = await enroll(db, await make_campaign(db))
+    message = await make_message(db, enrollment, outcome=outcome, age=timedelta(minutes=5))
+    await receive(db, event(message, kind))
+    await apply_events(db)
+    rows = await run(
+        db,
+        "select m.state::text, a.outcome::text, a.settled_by from outbound_messages m"
+        " join send_attempts a on a.message_id = m.id where m.id = %(m)s",
+        m=message.id,
+    )
+    assert rows == [("sent", "accepted", "event")]
+
+
 async def test_evidence_against_what_is_recorded_is_an_alarm_and_wins(db: Database) -> None:
     enrollment = await enroll(db, await make_campaign(db))
     message = await make_message(db, enrollment, outcome="rejected")
