@@ -1,7 +1,8 @@
 """Stops against claims: nothing is armed after a stop has committed, in whatever order they meet.
 
 The stop begins while a claim is at a step chosen by chance, and the claim waits there a little for
-it; the claim takes one mail or a hundred. Who was first is judged by the server's own commit times.
+it; the claim takes one mail or a hundred, for the first time or once more. Who was first is judged
+by the server's own commit times.
 Without the claim's lock that carries a stop the same race is lost, so it is one.
 
 Ten thousand races: OUTREACH_SIM_TRIALS=28.
@@ -35,6 +36,7 @@ TERMS = Terms("http://127.0.0.1:8000", (SECRET,), None)
 PATIENCE_SECONDS = 0.01
 RACES_AT_ONCE = 6
 RACES_SHORT = 40
+RETRY_CHANCE = 0.25
 SIZES = (1, 1, 1, 1, 1, 1, 100)  # of the claim, by chance
 STEPS = {
     "begin_claim": dispatch,
@@ -57,11 +59,34 @@ CLEAR: LiteralString = (
     "update scheduled_actions set state = 'canceled', held_by = null where state = 'pending'"
 )
 
+NOT_SENT: LiteralString = """
+with attempt as (
+  update send_attempts set outcome = 'not_sent', settled_at = now(), settled_by = 'answer'
+  where tenant_id = %(t)s and outcome = 'armed'
+  returning message_id
+),
+message as (
+  update outbound_messages m set state = 'waiting_retry', wake_at = now()
+  from attempt where m.tenant_id = %(t)s and m.id = attempt.message_id
+)
+update scheduled_actions a set state = 'pending', due_at = now()
+from attempt where a.tenant_id = %(t)s and a.message_id = attempt.message_id
+"""
+
 Step = Callable[[str], Awaitable[None]]
 
 at_step: ContextVar[Step | None] = ContextVar("at_step", default=None)
 
 pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How one begins."""
+
+    step: str  # of the claim: the stop begins when it is there
+    size: int = 1  # of the claim
+    is_retry: bool = False  # the mail was claimed before and was not sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +115,12 @@ def _told(name: str, step: Callable[..., Awaitable[Any]]) -> Callable[..., Await
     return told
 
 
-async def due_target(db: Database, size: int, tenant_id: UUID) -> Target:
-    """A campaign with `size` due mails, and the contact that may be meant."""
-    campaign = await due_campaign(db, size, tenant_id=tenant_id)
+async def due_target(db: Database, start: Start, tenant_id: UUID) -> Target:
+    """A campaign with due mails, and the contact that may be meant."""
+    campaign = await due_campaign(db, start.size, tenant_id=tenant_id)
+    if start.is_retry:
+        await claim(db, start, tenant_id)
+        await run(db, NOT_SENT, t=tenant_id)
     ((contact_id, email, slug), *_) = await run(
         db,
         "select c.id, c.email, t.slug from enrollments e"
@@ -101,17 +129,21 @@ async def due_target(db: Database, size: int, tenant_id: UUID) -> Target:
         t=tenant_id,
         c=campaign.id,
     )
-    return Target(campaign, contact_id, email, slug)
+    return Target(campaign, contact_id, email, slug, attempt=2 if start.is_retry else 1)
+
+
+async def claim(db: Database, start: Start, tenant_id: UUID) -> None:
+    await claim_batch(db, tenant_id, size_max=start.size, terms=TERMS, deadline_seconds=10.0)
 
 
 async def race(
-    db: Database, stop: Stop, tenant_id: UUID, step: str, size: int, *, to_the_end: bool
+    db: Database, stop: Stop, tenant_id: UUID, start: Start, *, to_the_end: bool
 ) -> Race:
-    """Due mail; its claim, and a stop that begins when the claim is at `step`.
+    """Due mail; its claim, and a stop that begins when the claim is at the step of `start`.
 
     The claim waits there for a moment, or `to_the_end`: until the stop has committed.
     """
-    target = await due_target(db, size, tenant_id)
+    target = await due_target(db, start, tenant_id)
     begins = asyncio.Event()
 
     async def act() -> None:
@@ -124,7 +156,7 @@ async def race(
         return await stop.stopped_at(db, target) is not None
 
     async def at(name: str) -> None:
-        if name == step:
+        if name == start.step:
             begins.set()
             if to_the_end:
                 await eventually(has_stopped)
@@ -132,10 +164,10 @@ async def race(
                 await asyncio.wait([acting], timeout=PATIENCE_SECONDS)
 
     at_step.set(at)
-    if step in (AT_ONCE, BEFORE):
+    if start.step in (AT_ONCE, BEFORE):
         begins.set()
-        await asyncio.wait([acting], timeout=AT_ONCE_SECONDS if step == AT_ONCE else None)
-    await claim_batch(db, tenant_id, size_max=size, terms=TERMS, deadline_seconds=10.0)
+        await asyncio.wait([acting], timeout=AT_ONCE_SECONDS if start.step == AT_ONCE else None)
+    await claim(db, start, tenant_id)
     begins.set()
     await acting
     stopped_at = await stop.stopped_at(db, target)
@@ -148,20 +180,20 @@ async def race(
 
 
 async def races(
-    db: Database, stop: Stop, chosen: list[tuple[str, int]], *, to_the_end: bool = False
+    db: Database, stop: Stop, starts: list[Start], *, to_the_end: bool = False
 ) -> list[Race]:
-    """A race for each chosen step and size, several at once, each of a tenant of its own.
+    """A race for each start, several at once, each of a tenant of its own.
 
     Those for the installation follow each other, and share a tenant.
     """
     ended: list[Race] = []
     shared = await make_tenant(db) if stop.act is pause_installation else None
     at_once = 1 if shared else RACES_AT_ONCE
-    for start in range(0, len(chosen), at_once):
+    for place in range(0, len(starts), at_once):
         tasks = []
-        for step, size in chosen[start : start + at_once]:
+        for start in starts[place : place + at_once]:
             tenant_id = shared or await make_tenant(db)
-            one = race(db, stop, tenant_id, step, size, to_the_end=to_the_end)
+            one = race(db, stop, tenant_id, start, to_the_end=to_the_end)
             tasks.append(asyncio.create_task(one))
         ended += await asyncio.gather(*tasks)
     return ended
@@ -173,11 +205,14 @@ async def test_nothing_is_armed_after_a_stop(private_conninfo: str, stop: Stop) 
     seed = seed_of_run()
     print(f"OUTREACH_SIM_SEED={seed}")
     chance = random.Random(seed)
-    chosen = [(step, 1) for step in (*STEPS, BEFORE)] + [
-        (chance.choice([*STEPS, AT_ONCE]), chance.choice(SIZES)) for _ in range(trials(RACES_SHORT))
+    starts = [Start(step) for step in (*STEPS, BEFORE)] + [
+        Start(
+            chance.choice([*STEPS, AT_ONCE]), chance.choice(SIZES), chance.random() < RETRY_CHANCE
+        )
+        for _ in range(trials(RACES_SHORT))
     ]
     async with Database.at(private_conninfo, size_max=16) as db:
-        ended = await races(db, stop, chosen)
+        ended = await races(db, stop, starts)
     print(f"races {len(ended)}, armed before the stop {sum(one.is_armed for one in ended)}")
     assert sum(one.is_late for one in ended) == 0
     assert {one.is_armed for one in ended} == {True, False}, "both are first at times"
@@ -195,5 +230,6 @@ async def test_without_its_lock_the_race_is_lost(
         assert found == 1, f"{name} takes no such lock any more: {words}"
     monkeypatch.setattr(dispatch, "SQL", statements)
     async with Database.at(private_conninfo, size_max=16) as db:
-        ended = await races(db, stop, [("claim_sends", 1), ("claim_sends", 100)], to_the_end=True)
+        starts = [Start("claim_sends"), Start("claim_sends", 100)]
+        ended = await races(db, stop, starts, to_the_end=True)
     assert all(one.is_late for one in ended)

@@ -26,7 +26,7 @@ ARMED_AT: LiteralString = """
 select pg_xact_commit_timestamp(a.xmin)
 from send_attempts a
 join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
-where m.tenant_id = %(t)s and m.campaign_id = %(c)s
+where m.tenant_id = %(t)s and m.campaign_id = %(c)s and a.attempt = %(attempt)s
   and (%(contact)s::uuid is null or m.contact_id = %(contact)s::uuid)
 """
 
@@ -39,6 +39,7 @@ class Target:
     contact_id: UUID
     email: str
     slug: str
+    attempt: int = 1  # the one that is due
 
 
 Act = Callable[[Database, Target], Awaitable[object]]
@@ -68,8 +69,8 @@ class Stop:
         """When each attempt committed that the stop forbids."""
         campaign = target.campaign
         contact_id = target.contact_id if self.is_of_one else None
-        rows = await run(db, ARMED_AT, t=campaign.tenant_id, c=campaign.id, contact=contact_id)
-        return [at for (at,) in rows]
+        about = {"t": campaign.tenant_id, "c": campaign.id, "attempt": target.attempt}
+        return [at for (at,) in await run(db, ARMED_AT, contact=contact_id, **about)]
 
 
 async def pause_campaign(db: Database, target: Target) -> None:
