@@ -38,11 +38,11 @@ LIMITS_IN: LiteralString = """
 insert into send_rate_limits
   (tenant_id, scope, is_off, per_minute_max, per_hour_max, per_day_max)
 select t.id, w.scope, %(limits)s = 'off',
-  case when %(limits)s = 'days' or (%(limits)s = 'on' and w.has_minute) then %(cap)s::int end,
+  case when %(limits)s = 'days' or (%(limits)s = 'on' and w.has_more) then %(cap)s::int end,
   case when %(limits)s <> 'off' then %(cap)s::int end,
-  case when %(limits)s = 'days' then %(cap)s::int end
+  case when %(limits)s = 'days' or (%(limits)s = 'on' and w.has_more) then %(cap)s::int end
 from tenants t
-cross join (values ('sender', true), ('tenant', false), ('domain', false)) as w (scope, has_minute)
+cross join (values ('sender', true), ('tenant', false), ('domain', false)) as w (scope, has_more)
 """
 INSTALLATION_SET: LiteralString = """
 update installation
@@ -51,9 +51,12 @@ set is_limit_off = %(limits)s = 'off',
   per_hour_max = case when %(limits)s <> 'off' then %(cap)s::int end,
   per_day_max = case when %(limits)s = 'days' then %(cap)s::int end
 """
+# Warmed up long ago.
 SENDERS_IN: LiteralString = """
-insert into sender_identities (tenant_id, from_email, from_name, state, verified_at)
-select t.id, 'ana' || n || '@' || t.slug || '.example', 'Ana ' || n, 'verified', now()
+insert into sender_identities
+  (tenant_id, from_email, from_name, state, verified_at, first_sent_at)
+select t.id, 'ana' || n || '@' || t.slug || '.example', 'Ana ' || n, 'verified', now(),
+  now() - interval '90 days'
 from tenants t cross join generate_series(1, %(count)s::int) as n
 """
 CAMPAIGNS_IN: LiteralString = """
