@@ -87,7 +87,7 @@ async def _meanwhile(
                 await asyncio.sleep(chance.uniform(0.01, 0.06))
                 await run(here.db, harm, share=chance.uniform(0.2, 1.0))
 
-        await _beside(here, storm)
+        await beside(here, storm)
         await here.play()
         await here.judge(lane.expected, unknown_max=IN_FLIGHT)
 
@@ -100,7 +100,7 @@ async def deadlocks(lane: Lane, chance: random.Random, result: Result) -> None:
         async with await AsyncConnection.connect(superuser, autocommit=True) as other:
             await other.execute(_alter("set deadlock_timeout = '20ms'", name))
             await other.execute("set deadlock_timeout = '200ms'")
-            await _beside(here, lambda: _lock_in_reverse(other, chance))
+            await beside(here, lambda: _lock_in_reverse(other, chance))
             await here.play()
             await here.judge(lane.expected, unknown_max=IN_FLIGHT)
 
@@ -130,7 +130,7 @@ async def no_room(lane: Lane, chance: random.Random, result: Result) -> None:
                     await asyncio.sleep(chance.uniform(0.05, 0.4))
                 await other.execute(_alter("connection limit -1", name))
 
-        await _beside(here, hold)
+        await beside(here, hold)
         await here.play()
         await here.judge(lane.expected, unknown_max=2 * IN_FLIGHT)
 
@@ -178,7 +178,7 @@ def _alter(what: LiteralString, database: str) -> sql.Composed:
     return sql.SQL("alter database {} " + what).format(sql.Identifier(database))
 
 
-async def _beside(here: Stage, harm: Callable[[], Awaitable[None]]) -> None:
+async def beside(here: Stage, harm: Callable[[], Awaitable[None]]) -> None:
     """Do harm while a worker works."""
     doing = asyncio.ensure_future(harm())
     try:

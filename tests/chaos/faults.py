@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.chaos import database, processes, provider, workers
+from tests.chaos import database, pooler, processes, provider, server, workers
 from tests.chaos.lane import Trial
 
 
@@ -42,6 +42,14 @@ FAULTS: dict[str, Fault] = {
     "database: sessions ended": Fault(database.sessions_ended, 4),
     "database: statements canceled": Fault(database.statements_canceled, 3),
     "database: no connection to spare": Fault(database.no_room, 3),
+    "pooler: workers killed behind it": Fault(pooler.killed_behind_it, 3),
+    "pooler: sessions ended behind it": Fault(pooler.sessions_ended, 2),
+    "server: kill -9": Fault(server.killed, 5, kills_server=True),
+    "server: immediate shutdown": Fault(server.immediate, 3),
+    "server: fast restart": Fault(server.fast, 3),
+    "server: a session killed": Fault(server.session_killed, 3),
+    "server: disk full": Fault(server.full_disk, 1),
+    "server: disk of the log full": Fault(server.full_log, 1),
 }
 
 CONTROL = "control: resends what is unknown"

@@ -48,7 +48,7 @@ async def killed_beside_another(lane: Lane, chance: random.Random, result: Resul
         result.watched.append((died_at, before))
         here.fall(doomed)
         await here.has_accepted(min(before + IN_FLIGHT + 1, FIRST_MAILS - IN_FLIGHT))
-        await _stopped(here, next(one for one in workers if one is not doomed))
+        await stopped(here, next(one for one in workers if one is not doomed))
         here.lost |= set(await run(here.db, ARMED))
         await here.play()
         await here.judge(lane.expected)
@@ -59,7 +59,7 @@ async def told_to_stop(lane: Lane, chance: random.Random, result: Result) -> Non
     async with stage(lane.databases, chance, result, latency_ms=20, per_minute=UNBOUND) as here:
         one = here.start_worker()
         await here.has_accepted(chance.randint(1, FIRST_MAILS - 2))
-        await _stopped(here, one)
+        await stopped(here, one)
         if left := await run(here.db, ARMED):
             result.note([f"stopped in good order, and {len(left)} attempts are armed"])
         await here.play()
@@ -101,7 +101,7 @@ async def told_to_stop_while_provider_hangs(
             return faults.served > 0
 
         await eventually(hangs)
-        await _stopped(here, one)
+        await stopped(here, one)
         served = here.forgive()
         await here.play()
         await here.judge(lane.expected, unknown_max=served, incidents={"provider_outage"})
@@ -117,12 +117,12 @@ async def queue_forgets(lane: Lane, chance: random.Random, result: Result) -> No
             await here.has_accepted(int(share * FIRST_MAILS))
             await run(here.db, chance.choice([TRUNCATE, TRUNCATE, TWICE]))
         await here.has_accepted(FIRST_MAILS - 2)
-        await _stopped(here, one)
+        await stopped(here, one)
         await here.play()
         await here.judge(lane.expected)
 
 
-async def _stopped(here: Stage, one: Hand) -> None:
+async def stopped(here: Stage, one: Hand) -> None:
     """SIGTERM, and its end in time and in good order."""
     one.signal(signal.SIGTERM)
     began_at = monotonic()

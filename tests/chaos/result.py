@@ -36,7 +36,9 @@ class Result:
     server_back: list[float] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
     did_not_run: str | None = None
+    # Deaths, and starts of a server: when, and how many mails had been accepted by then.
     watched: list[tuple[float, int]] = field(default_factory=list)
+    watched_servers: list[tuple[float, int]] = field(default_factory=list)
 
     def note(self, found: Sequence[str]) -> None:
         """Keep what was found, by kind."""
@@ -53,12 +55,13 @@ class Result:
 
     def measure(self, sandbox: SandboxServer) -> None:
         """Work out what was watched; a death after which there was nothing to send says nothing."""
-        accepted = sandbox.accepted
-        for died_at, count in self.watched:
-            later = [one.accepted_monotonic for one in accepted[count:]]
-            if later:
-                self.worker_back.append(round(min(later) - died_at, 3))
-        self.watched.clear()
+        times = [one.accepted_monotonic for one in sandbox.accepted]
+        for watched, back in (
+            (self.watched, self.worker_back),
+            (self.watched_servers, self.server_back),
+        ):
+            back.extend(round(min(times[n:]) - at, 3) for at, n in watched if times[n:])
+            watched.clear()
 
     @property
     def is_good(self) -> bool:

@@ -65,10 +65,13 @@ DUE: LiteralString = """
 select 1 from scheduled_actions
 where state = 'pending' and kind = 'send' and held_by is null and due_at <= now() limit 1
 """
+BUSY: LiteralString = """
+select 1 from pg_stat_activity
+where datname = current_database() and application_name = %(application)s and state <> 'idle'
+"""
 UNKNOWN: LiteralString = """
 select message_id::text, attempt from send_attempts where outcome = 'unknown'
 """
-NOW: LiteralString = "select extract(epoch from clock_timestamp())::float8"
 
 
 @dataclass(slots=True)
@@ -150,7 +153,9 @@ class Stage(World):
         self.kills += 1
 
         async def is_alone() -> bool:
-            return not await run(self.db, SESSIONS, application=one.application)
+            # A pooler keeps the session, and ends what was open in it.
+            query = BUSY if self.options.get("is_pooled") else SESSIONS
+            return not await run(self.db, query, application=one.application)
 
         await eventually(is_alone)
         self.lost |= set(await run(self.db, ARMED))

@@ -83,9 +83,12 @@ class Databases:
 
 
 @contextmanager
-def running_databases(**settings: str) -> Iterator[Databases]:
-    """A server, with these settings too, and the template on it; removed at the end."""
-    home = Path(tempfile.mkdtemp(prefix="outreach-test-"))
+def running_databases(folder: Path | None = None, **settings: str) -> Iterator[Databases]:
+    """A server, with these settings too, and the template on it; removed at the end.
+
+    Its home is a new one in `folder`, or where temporary files are.
+    """
+    home = Path(tempfile.mkdtemp(prefix="outreach-test-", dir=folder))
     home.chmod(0o711)  # the account that runs the server for root must be able to enter
     server = LocalPostgres(home, programs=chosen_programs(), settings={**FAST_SETTINGS, **settings})
     try:
