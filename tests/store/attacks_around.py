@@ -210,38 +210,3 @@ REST = (
         " new_id()))).* from campaign_plans p where p.tenant_id = %(t)s",
     ),
 )
-
-PAUSED: LiteralString = """
-update enrollments set state = 'paused', paused_at = now(), current_node_id = 'intro'
-where tenant_id = %(t)s
-"""
-HELD: LiteralString = """
-insert into send_holds (tenant_id, scope, subject_id, reason)
-select tenant_id, 'enrollment', id, 'enrollment_paused' from enrollments where tenant_id = %(t)s
-"""
-PAUSES = (
-    Attack(
-        "stops",
-        "enrollments",
-        "end_pause_hold",
-        "update enrollments set state = 'active', paused_at = null where tenant_id = %(t)s",
-        (PAUSED, HELD),
-        breaks="select exists (select from send_holds where tenant_id = %(t)s"
-        " and scope = 'enrollment' and ended_at is null)",
-    ),
-    Attack(
-        "stops",
-        "campaigns",
-        "end_pause_hold",
-        "update campaigns set state = 'active', paused_at = null where tenant_id = %(t)s",
-        (
-            "update campaigns set state = 'paused', launched_at = now(), paused_at = now()"
-            " where tenant_id = %(t)s",
-            "insert into send_holds (tenant_id, scope, subject_id, reason)"
-            " select tenant_id, 'campaign', id, 'campaign_paused' from campaigns"
-            " where tenant_id = %(t)s",
-        ),
-        breaks="select exists (select from send_holds where tenant_id = %(t)s"
-        " and scope = 'campaign' and ended_at is null)",
-    ),
-)

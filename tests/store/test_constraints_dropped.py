@@ -22,10 +22,22 @@ from outreach.sql import Tx
 from tests.house.test_isolation import CHANGE, REMOVE, do, one_of_each
 from tests.house.test_schema import tenant_tables
 from tests.store.attacks import Attack
-from tests.store.attacks_around import ENROLLMENTS, PAUSES, REST, TIMETABLE
+from tests.store.attacks_around import ENROLLMENTS, REST, TIMETABLE
 from tests.store.attacks_ledger import ATTEMPTS, LEDGER
+from tests.store.attacks_stops import ONCE, OWNERS, PAUSES, SHARED, STATES
 
-ATTACKS = (*LEDGER, *ATTEMPTS, *TIMETABLE, *ENROLLMENTS, *REST, *PAUSES)
+ATTACKS = (
+    *LEDGER,
+    *ATTEMPTS,
+    *TIMETABLE,
+    *ENROLLMENTS,
+    *REST,
+    *PAUSES,
+    *STATES,
+    *SHARED,
+    *ONCE,
+    *OWNERS,
+)
 
 # What nobody could tell the absence of, or that is not about sending, and why.
 LEFT_OUT = {
