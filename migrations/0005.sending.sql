@@ -239,13 +239,49 @@ create table rate_limit_counters (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 select protect_tenant_table('rate_limit_counters', 'select', 'select, insert, update');
 
--- Live tokens of a counter: those in buckets after `since`.
+-- Live tokens of a counter: those in buckets after `since`. From the newest on, since most may be dead.
 create function live_tokens(bucket_at integer[], bucket_used integer[], since integer) returns integer
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
 as $$
-  select coalesce(sum(b.used), 0)::integer
-  from unnest(bucket_at, bucket_used) as b (at, used)
-  where b.at > since
+declare
+  place integer := cardinality(bucket_at);
+  total integer := 0;
+begin
+  while place > 0 and bucket_at[place] > since loop
+    total := total + bucket_used[place];
+    place := place - 1;
+  end loop;
+  return total;
+end
+$$;
+
+-- Tokens added to a counter. The dead are dropped now and then only: most times the newest bucket is
+-- the one, or a new one goes behind it. A clock that has been set back takes the long way.
+create function add_tokens(inout bucket_at integer[], inout bucket_used integer[], bucket integer, count integer, since integer)
+language plpgsql immutable parallel safe
+as $$
+declare
+  last integer := cardinality(bucket_at);
+begin
+  if bucket_at[last] = bucket then
+    bucket_used[last] := bucket_used[last] + count;
+  elsif bucket_at[last] < bucket and last < 128 then
+    bucket_at[last + 1] := bucket;
+    bucket_used[last + 1] := count;
+  else
+    select array_agg(b.at order by b.at), array_agg(b.used order by b.at) into bucket_at, bucket_used
+    from (
+      select u.at, sum(u.used)::integer as used
+      from (
+        select * from unnest(bucket_at, bucket_used) as old (at, used)
+        union all
+        select bucket, count
+      ) u
+      where u.at > since - 8 or u.at = bucket  -- some more, for a clock that is set back a little
+      group by u.at
+    ) b;
+  end if;
+end
 $$;
 
 -- The newest sub-bucket of a window that no longer counts at a moment. Twin of core/limits.py.

@@ -9,24 +9,16 @@ join rate_limit_counters c on c.tenant_id = %(tenant_id)s::uuid and c.scope = k.
 select window_seconds, bucket_at, bucket_used from installation_counters;
 
 -- name: take_tokens
--- Add tokens to counters (the tenant's lock is held) and drop the buckets that no longer count.
+-- Add tokens to counters (the tenant's lock is held).
 insert into rate_limit_counters as c (tenant_id, scope, key, window_seconds, bucket_at, bucket_used)
 select %(tenant_id)s::uuid, n.scope, n.key, n.window_seconds, array[n.bucket], array[n.count]
 from unnest(%(scopes)s::text[], %(keys)s::text[], %(windows)s::int[], %(buckets)s::int[], %(counts)s::int[])
   as n (scope, key, window_seconds, bucket, count)
 on conflict (tenant_id, scope, key, window_seconds) do update
 set (bucket_at, bucket_used) = (
-    select array_agg(b.at order by b.at), array_agg(b.used order by b.at)
-    from (
-      select u.at, sum(u.used)::int as used
-      from (
-        select * from unnest(c.bucket_at, c.bucket_used) as old (at, used)
-        union all
-        select excluded.bucket_at[1], excluded.bucket_used[1]
-      ) u
-      where u.at > expired_bucket(%(at)s::timestamptz, c.window_seconds)
-      group by u.at
-    ) b
+    select t.bucket_at, t.bucket_used
+    from add_tokens(c.bucket_at, c.bucket_used, excluded.bucket_at[1], excluded.bucket_used[1],
+      expired_bucket(%(at)s::timestamptz, c.window_seconds)) t
   ),
   updated_at = now();
 
@@ -63,13 +55,8 @@ where c.tenant_id = %(tenant_id)s::uuid and c.scope = p.scope and c.key = p.key 
 -- tenant took them meanwhile. The last statement before commit, because every tenant waits for it.
 update installation_counters c
 set (bucket_at, bucket_used) = (
-    select array_agg(b.at order by b.at), array_agg(b.used order by b.at)
-    from (
-      select u.at, sum(u.used)::int as used
-      from (select * from unnest(c.bucket_at, c.bucket_used) as old (at, used) union all select n.bucket, %(count)s::int) u
-      where u.at > expired_bucket(%(at)s::timestamptz, c.window_seconds)
-      group by u.at
-    ) b
+    select t.bucket_at, t.bucket_used
+    from add_tokens(c.bucket_at, c.bucket_used, n.bucket, %(count)s::int, expired_bucket(%(at)s::timestamptz, c.window_seconds)) t
   ),
   updated_at = now()
 from unnest(%(windows)s::int[], %(buckets)s::int[], %(caps)s::int[]) as n (window_seconds, bucket, cap)
