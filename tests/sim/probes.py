@@ -89,6 +89,43 @@ def touch(statement: LiteralString) -> Act:
     return act
 
 
+# --- loss of data --------------------------------------------------------------------------------
+
+APPROVED: LiteralString = """
+update installation set fence_system_identifier = 1, fence_timeline = 1, fence_approved_at = now(),
+  fence_database = (select oid::bigint from pg_database where datname = current_database()),
+  fence_started_at = pg_postmaster_start_time()
+"""
+HELD: LiteralString = """
+update installation set data_loss_held_at = now(), data_loss_reason = 'a test'
+"""
+RESTARTED: LiteralString = """
+update installation set fence_started_at = fence_started_at - interval '1 hour'
+"""
+CLONED: LiteralString = "update installation set fence_database = fence_database + 1"
+UNFENCED: LiteralString = """
+update installation set data_loss_held_at = null, data_loss_reason = null,
+  fence_system_identifier = null, fence_timeline = null, fence_approved_at = null,
+  fence_database = null, fence_started_at = null
+"""
+
+
+def nothing_is_armed_behind_the_fence(statement: LiteralString) -> Probe:
+    """What was approved is approved no more: not this server run, not this database, not at all."""
+
+    async def probe(db: Database) -> bool:
+        campaign, other = await due_campaign(db, 1), await due_campaign(db, 1)
+        await run(db, APPROVED)
+        await claim(db, other)
+        assert await armed(db, other) == 1, "an approved database sends"
+        await run(db, statement)
+        await claim(db, campaign)
+        await run(db, UNFENCED)
+        return await armed(db, campaign) == 0
+
+    return probe
+
+
 # --- limits --------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Each lock that carries an invariant is taken out of its statement in turn, and something is lost.
 
+So are conditions that stand in a statement and not in the schema: the cap of everybody, the fence.
+
 What is lost is played out by two transactions that are made to meet. A lock that is not dropped
 here is left out by name, with the reason why nothing could be lost by it.
 """
@@ -144,6 +146,19 @@ LOCKS = (
         "for update skip locked",
         "",
         probes.two_askers_stay_within_the_budget,
+    ),
+    # Nothing leaves a database that may have forgotten something (I9).
+    *(
+        Lock(dispatch, "read_budget", clause, "", probes.nothing_is_armed_behind_the_fence(what))
+        for clause, what in (
+            ("i.data_loss_held_at is not null or", probes.HELD),
+            ("or i.fence_started_at <> pg_postmaster_start_time()", probes.RESTARTED),
+            (
+                "or i.fence_database <> (select d.oid::bigint from pg_database d"
+                " where d.datname = current_database())",
+                probes.CLONED,
+            ),
+        )
     ),
     # An enrollment's steps follow each other (I11).
     Lock(enrollments, "lock_enrollments", "for update", "", probes.two_events_make_one_step),
