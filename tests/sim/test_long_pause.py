@@ -1,4 +1,4 @@
-"""A campaign that was paused for thirty days goes on: nobody twice, nobody forgotten, no flood.
+"""A pause of thirty days ends, of a campaign or of all: nobody twice, nobody forgotten, no flood.
 
 What happened in the pause counts: who opened, bounced, was suppressed, erased, stopped, or moved to
 where it is night. Time is moved by moving what is due and what the windows have counted.
@@ -18,7 +18,7 @@ import pytest
 from outreach.core.states import SuppressionReason
 from outreach.db import Database
 from outreach.dev.sandbox import SandboxServer
-from outreach.services import campaign_control, enrollment_control, suppress
+from outreach.services import campaign_control, control, enrollment_control, suppress
 from outreach.services.apply_events import apply_events
 from outreach.services.fire_timers import fire_timers
 from outreach.services.send import SendContext
@@ -127,11 +127,32 @@ async def cohorts(db: Database, campaign: Campaign) -> Cohorts:
     return found
 
 
-async def paused(db: Database, campaign: Campaign) -> None:
-    await campaign_control.pause(
-        db, campaign.tenant_id, str(campaign.id), actor=ACTOR, reason="a typo"
-    )
-    await run(db, "update campaigns set paused_at = now() - %(ago)s", ago=PAUSED_FOR)
+async def slug_of(db: Database, campaign: Campaign) -> str:
+    ((slug,),) = await run(db, "select slug from tenants where id = %(t)s", t=campaign.tenant_id)
+    return str(slug)
+
+
+async def pause(db: Database, campaign: Campaign, level: str) -> None:
+    match level:
+        case "campaign":
+            name = str(campaign.id)
+            await campaign_control.pause(db, campaign.tenant_id, name, actor=ACTOR, reason="a typo")
+            await run(db, "update campaigns set paused_at = now() - %(ago)s", ago=PAUSED_FOR)
+        case "tenant":
+            slug = await slug_of(db, campaign)
+            await control.pause_tenant(db, slug, actor=ACTOR, reason="a typo")
+        case _:
+            await control.pause_installation(db, actor=ACTOR, reason="a typo")
+
+
+async def resume(db: Database, campaign: Campaign, level: str) -> None:
+    match level:
+        case "campaign":
+            await campaign_control.resume(db, campaign.tenant_id, str(campaign.id), actor=ACTOR)
+        case "tenant":
+            await control.resume_tenant(db, await slug_of(db, campaign), actor=ACTOR)
+        case _:
+            await control.resume_installation(db, actor=ACTOR)
 
 
 async def meanwhile(db: Database, campaign: Campaign, found: Cohorts) -> set[str]:
@@ -216,13 +237,14 @@ def emails(enrollments: Sequence[Enrollment]) -> set[str]:
     return {one.email for one in enrollments}
 
 
-async def test_a_long_pause_ends_without_a_flood(db: Database) -> None:
+@pytest.mark.parametrize("level", ["campaign", "tenant", "installation"])
+async def test_a_long_pause_ends_without_a_flood(db: Database, level: str) -> None:
     campaign = await make_campaign(db, plan=PLAN | HOURS)
     tenant_id = campaign.tenant_id
     await lift_limits(db, tenant_id)
     await run(db, LIMIT, t=tenant_id, s=campaign.sender_id, cap=CAP)
     found = await cohorts(db, campaign)
-    await paused(db, campaign)
+    await pause(db, campaign, level)
     async with sending(db) as (context, sandbox):
         await run(db, DUE_AGO, ids=[one.id for one in found.first], ago=timedelta(days=20))
         await work(db, context, campaign)
@@ -232,11 +254,12 @@ async def test_a_long_pause_ends_without_a_flood(db: Database) -> None:
         assert sandbox.accepted == []
         await run(db, DUE_AGO, ids=[one.id for one in found.unmet], ago=timedelta(hours=1))
 
-        await campaign_control.resume(db, tenant_id, str(campaign.id), actor=ACTOR)
+        await resume(db, campaign, level)
 
-        timetable = await run(db, BY_MINUTE)
-        assert max(count for _, _, count in timetable) <= CAP
-        assert sum(count for _, _, count in timetable) > 5 * CAP
+        if level == "campaign":
+            timetable = await run(db, BY_MINUTE)
+            assert max(count for _, _, count in timetable) <= CAP
+            assert sum(count for _, _, count in timetable) > 5 * CAP
         sent = await minutes(db, context, sandbox, campaign)
         assert max(sent) <= CAP
         everybody = {one.enrollment.email for one in found.waiting} | emails(
