@@ -158,6 +158,7 @@ async def _write(
         for finding in findings:
             if finding.row.message_id in held:
                 by_step[finding.step].append(finding)
+        await _spare_proven(tx, tenant_id, by_step)
         nothing = [
             Evidence(f.row.message_id, f.row.attempt) for f in findings if _key(f.row) in absent
         ]
@@ -173,6 +174,19 @@ async def _write(
             await wake(tx, "fire_timers", tenant_id=tenant_id)
     if by_step[Step.RESEND]:
         await unpark(db, tenant_id)
+
+
+async def _spare_proven(tx: Tx, tenant_id: UUID, by_step: dict[Step, list[Finding]]) -> None:
+    """A message of which an earlier attempt is proven accepted is sent, not given up.
+
+    Calling the later attempt not sent lets that proof count; no mail follows from it.
+    """
+    later = [f.row.message_id for f in by_step[Step.GIVE_UP] if f.row.attempt > 1]
+    contested = await store.list_contested(tx, tenant_id, later) if later else []
+    proven = {one.message_id for one in contested}
+    spared = [f for f in by_step[Step.GIVE_UP] if f.row.message_id in proven]
+    by_step[Step.RESEND] += spared
+    by_step[Step.GIVE_UP] = [f for f in by_step[Step.GIVE_UP] if f not in spared]
 
 
 async def _record(tx: Tx, tenant_id: UUID, by_step: Mapping[Step, Sequence[Finding]]) -> None:
