@@ -35,7 +35,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 SHARED_WITH_DEV = frozenset({"outreach.core.errors"})
 
 # Who wires a provider below the top: procrastinate's command knows nothing but the app's name.
-WIRING = frozenset({("outreach.tasks.context", "outreach.providers.sendgrid")})
+WIRING = frozenset(
+    {
+        ("outreach.tasks.context", "outreach.providers.sendgrid"),
+        ("outreach.tasks.context", "outreach.providers.sendgrid_activity"),
+    }
+)
 
 CORE_PACKAGES = frozenset({"pydantic", "pydantic_core", "liquid", "holidays", "idna"})
 IMPURE_WORDS = (
