@@ -7,7 +7,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 export PYTHONPATH :=
 
-.PHONY: help python install install-dev demo dev test fast lint format requirements bench
+.PHONY: help python install install-dev demo dev test fast lint format requirements bench chaos
 
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ fast: install-dev ## The pure core and the house rules, in seconds
 
 bench: install-dev ## Measure sending on this machine; quiet machines tell more
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: install-dev ## Kill, freeze and cut whatever there is: TRIALS=2000 SEED=7 goes on where it ended
+	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: install-dev ## ruff and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

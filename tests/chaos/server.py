@@ -102,7 +102,7 @@ async def _harmed(lane: Lane, chance: random.Random, result: Result, harm: Harm)
             here.kills += 1
             await _is_back(server, before)
             result.watched_servers.append((monotonic(), len(here.sandbox.accepted)))
-        await here.db.pool.check()
+            await here.db.pool.check()
         await eventually(lambda: _has_sent_all(here), BACK_SECONDS)
         await stopped(here, one)
         await here.play()

@@ -115,7 +115,7 @@ class Stage(World):
         self.hands.append(one)
         return one
 
-    async def has_accepted(self, count: int, seconds: float = 30.0) -> None:
+    async def has_accepted(self, count: int, seconds: float = 60.0) -> None:
         """Wait until the provider has taken so many mails."""
 
         async def is_there() -> bool:
