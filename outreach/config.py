@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     # OUTREACH_SEND_DEADLINE_SECONDS: a request is given up after this, and its outcome is unknown.
     send_deadline_seconds: float = Field(default=10.0, ge=1.0, le=60.0)
     # OUTREACH_SEND_BATCH_MAX: messages claimed in one transaction (docs/performance.md).
-    send_batch_max: int = Field(default=100, ge=1, le=500)
+    send_batch_max: int = Field(default=200, ge=1, le=500)
     # OUTREACH_SEND_BATCHES_IN_FLIGHT: batches that one worker has between claim and record.
     send_batches_in_flight: int = Field(default=3, ge=1, le=16)
     # OUTREACH_SEND_CONNECTIONS: connections to the provider that one worker opens.

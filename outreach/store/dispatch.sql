@@ -1,8 +1,10 @@
 -- name: begin_claim
 -- Act as a worker for the tenant, and wait for its lock, held to the end of the transaction. What the
--- next statements see was committed before the lock was ours. A process that freezes here loses it.
+-- next statements see was committed before the lock was ours. A process that freezes here loses it. Each
+-- row is found by its key, whatever statistics say (see store/ledger.sql).
 select set_config('role', 'outreach_worker', true), set_config('app.tenant_id', %(tenant_id)s::text, true),
-  set_config('idle_in_transaction_session_timeout', '60s', true),
+  set_config('idle_in_transaction_session_timeout', '60s', true), set_config('enable_seqscan', 'off', true),
+  set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
   pg_advisory_xact_lock(hashtextextended(%(tenant_id)s::text, 1));
 
 -- name: read_budget
@@ -267,29 +269,26 @@ intended as (
   join sender_identities s on s.tenant_id = a.tenant_id and s.id = a.sender_id
   where g.attempt = 1
   on conflict (tenant_id, id) do nothing
-  returning id
+  returning id, action_id, 1::smallint as attempt
 ),
 again as (
   update outbound_messages m
   set state = 'sending', attempts = g.attempt, wake_at = %(deadline_at)s::timestamptz, updated_at = now()
   from granted g
   where g.attempt > 1 and m.tenant_id = %(tenant_id)s::uuid and m.id = g.message_id and m.state = 'waiting_retry'
-  returning m.id
+  returning m.id, g.action_id, g.attempt
 ),
 armed as (
-  select id from intended union all select id from again
+  select * from intended union all select * from again
 ),
 attempt as (
   insert into send_attempts (tenant_id, message_id, attempt, armed_at, deadline_at)
-  select %(tenant_id)s::uuid, g.message_id, g.attempt, %(granted_at)s::timestamptz, %(deadline_at)s::timestamptz
-  from granted g
-  join armed on armed.id = g.message_id
+  select %(tenant_id)s::uuid, id, attempt, %(granted_at)s::timestamptz, %(deadline_at)s::timestamptz from armed
 ),
 claimed as (
   update scheduled_actions a
-  set state = 'claimed', message_id = g.message_id, updated_at = now()
-  from granted g
-  join armed on armed.id = g.message_id
-  where a.tenant_id = %(tenant_id)s::uuid and a.id = g.action_id
+  set state = 'claimed', message_id = armed.id, updated_at = now()
+  from armed
+  where a.tenant_id = %(tenant_id)s::uuid and a.id = armed.action_id
 )
 select id from armed;
