@@ -201,7 +201,7 @@ async def test_no_act_leaves_anything_below_a_floor(db: Database, seed: int) -> 
 async def test_an_act_that_dated_back_would_be_seen(db: Database) -> None:
     campaign = await make_campaign(db)
     await lift_limits(db, campaign.tenant_id)
-    for name in (*BEGINNING, "newcomers", "some seconds", "accepted"):
+    for name in (*BEGINNING, "newcomers", "newcomers", "some seconds", "accepted"):
         await ACTS[name](db, campaign)
     back = "update scheduled_actions set due_at = due_at - interval '1 hour'"
     await run(db, back + " where state = 'pending'")
