@@ -55,6 +55,13 @@ RETRIES_DUE: LiteralString = """
 update scheduled_actions set due_at = now()
 where state = 'pending' and kind = 'send' and held_by is null and due_at > now()
 """
+SENDS_DUE: LiteralString = """
+select a.id from scheduled_actions a
+join sender_identities s on s.tenant_id = a.tenant_id and s.id = a.sender_id
+cross join installation i
+where a.state = 'pending' and a.kind = 'send' and a.held_by is null and a.due_at <= now()
+  and s.paused_at is null and i.provider_paused_at is null and i.data_loss_held_at is null
+"""
 TIMERS_DUE: LiteralString = """
 update scheduled_actions set due_at = now() where state = 'pending' and kind = 'timeout'
 """
@@ -176,7 +183,8 @@ class World:
         """Work and let time pass until neither changes anything."""
         for _ in range(LIVES_MAX):
             await self.work(kills)
-            if not await self.pass_time():
+            # On a slow machine time passes by itself, and what a parked tenant has is due already.
+            if not await self.pass_time() and not await run(self.db, SENDS_DUE):
                 return
         raise AssertionError("time passes and something is always due")
 
