@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.errors import IdleInTransactionSessionTimeout
+from psycopg.errors import Diagnostic, IdleInTransactionSessionTimeout
 from psycopg.types.array import ListBinaryDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -128,6 +128,29 @@ async def set_actor(tx: Tx, role: Role, tenant_id: UUID | None = None) -> None:
     """Make the rest of this transaction act as `role` for `tenant_id`."""
     params = {"role": role.value, "tenant_id": "" if tenant_id is None else str(tenant_id)}
     await tx.execute(SET_ROLE, params)
+
+
+@asynccontextmanager
+async def replicated_transaction(connection: Tx) -> AsyncIterator[None]:
+    """A transaction; raises Unavailable when its commit may not have reached the standby.
+
+    A wait for a synchronous standby that is canceled ends in a commit and a warning: what was
+    written is there, but a failover may forget it, so nothing must be done because of it.
+    """
+    warnings: list[str | None] = []
+
+    def heed(notice: Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            warnings.append(notice.message_primary)
+
+    connection.add_notice_handler(heed)
+    try:
+        async with connection.transaction():
+            yield
+    finally:
+        connection.remove_notice_handler(heed)
+    if warnings:
+        raise Unavailable(f"The database warns: {warnings[0]}.", 1.0)
 
 
 async def lock_tenant(tx: Tx, tenant_id: UUID) -> None:

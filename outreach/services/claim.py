@@ -25,7 +25,7 @@ from outreach.core.plan import Plan
 from outreach.core.render import MissingValue, RenderProblem
 from outreach.core.schedule import zone_for
 from outreach.core.states import EnrollmentState, Verdict
-from outreach.db import Database
+from outreach.db import Database, replicated_transaction
 from outreach.recorder import NO_RECORDER, Recorder
 from outreach.services import sender_limits, tokens
 from outreach.services.claim_bounds import hold_senders, is_barred, room_of_all
@@ -101,7 +101,7 @@ async def claim_batch(
     for _ in range(TRIES_MAX):
         claim = Claim()
         try:
-            async with db.connection() as connection, connection.transaction():
+            async with db.connection() as connection, replicated_transaction(connection):
                 claim = await _claim(connection, tenant_id, size_max, terms, deadline_seconds)
                 if claim.armed_at is not None:
                     recorder.arm(tenant_id, claim.armed_at, claim.attempts)

@@ -70,6 +70,7 @@ def judge(facts: Facts) -> Iterator[Check]:
     yield _clock(facts.skew_seconds)
     yield _queue(facts.queues, facts.workers)
     yield _installation(facts.brakes)
+    yield _fence(facts.brakes)
     yield _account(facts.brakes)
     yield _alarms(facts.alarms)
 
@@ -117,6 +118,13 @@ def _alarms(alarms: list[Alarm]) -> Check:
         sentence = f"Alarms that nobody has closed: {', '.join(raised)}.{waiting}"
         return Check("alarms", Verdict.WARN, sentence)
     return Check("alarms", Verdict.OK, f"No alarm is open.{waiting}")
+
+
+def _fence(brakes: Brakes) -> Check:
+    if brakes.data_loss_reason is not None:
+        sentence = "All sending is held: the database may have forgotten mail that went out."
+        return Check("data loss", Verdict.FAIL, f"{sentence} See `outreach fence status`.")
+    return Check("data loss", Verdict.OK, "No loss of data is known.")
 
 
 def _account(brakes: Brakes) -> Check:

@@ -18,8 +18,6 @@ from outreach.services import audit
 from outreach.store import fence as store
 from outreach.store.fence import Fence
 
-PULSE_KEPT_DAYS = 40
-
 _log = log.get("fence")
 
 
@@ -121,12 +119,6 @@ async def expect_failover(db: Database, *, seconds: float, actor: str) -> dateti
             until=until.isoformat(),
         )
     return until
-
-
-async def prune_pulses(db: Database) -> None:
-    """Forget workers that have long gone."""
-    async with db.transaction(Role.WORKER) as tx:
-        await store.prune_pulses_before(tx, days=PULSE_KEPT_DAYS)
 
 
 def shown(identity: Identity) -> dict[str, object]:

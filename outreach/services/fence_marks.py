@@ -25,7 +25,7 @@ from outreach.core.fence import Identity
 from outreach.ids import new_id
 
 FILE_BYTES_MAX = 256 * 1024
-# Older files say nothing: the database forgets pulses some days later (services/fence).
+# Older files say nothing: the database forgets pulses some days later (services/sweep).
 DAYS_MAX = 30
 
 Attempt = tuple[UUID, UUID, int]  # tenant, message, number

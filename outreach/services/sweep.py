@@ -19,6 +19,7 @@ from outreach.db import Database, Role
 from outreach.services.claim_bounds import PACED_LOOK_SECONDS
 from outreach.services.refuse import fail_stale_values
 from outreach.store import sweep, wakeups
+from outreach.store.fence import prune_pulses_before
 
 # Longer than a worker's silence while it drains (its graceful stop), several heartbeats long.
 SILENT_SECONDS = 90.0
@@ -29,6 +30,7 @@ RUNNING_SECONDS = 600.0
 FLOOR_MARGIN_SECONDS = 10.0
 MONTHS_AHEAD = 3
 KEPT_DAYS = 7
+PULSE_KEPT_DAYS = 40  # of workers that are gone; longer than their marks speak (fence_marks)
 
 _log = log.get("sweep")
 
@@ -74,6 +76,7 @@ async def keep_house(db: Database) -> None:
     async with db.transaction(Role.WORKER) as tx:
         await sweep.make_partitions(tx, months=MONTHS_AHEAD)
         await sweep.delete_ended_jobs(tx, days=KEPT_DAYS)
+        await prune_pulses_before(tx, days=PULSE_KEPT_DAYS)
         await wakeups.move_waiting_sends(tx)
     async with db.transaction(Role.OPERATOR) as tx:
         await sweep.forget_parking(tx)

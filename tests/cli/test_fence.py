@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import psycopg
 import pytest
 
@@ -42,6 +44,16 @@ def test_a_hold_is_told_of_and_approved(conninfo: str) -> None:
     approved = answer("fence", "approve", "--reason", "looked at it")
     assert approved["state"] == "open"
     assert approved["approved"] == approved["present"]
+
+
+def test_doctor_fails_while_it_is_held(conninfo: str) -> None:
+    hold(conninfo)
+
+    result = outreach("doctor", "--json")
+
+    assert result.exit_code == 1
+    checks = {one["name"]: one for one in json.loads(result.stdout)["checks"]}
+    assert checks["data loss"]["status"] == "fail"
 
 
 def test_an_approval_needs_a_reason_and_something_to_approve(conninfo: str) -> None:

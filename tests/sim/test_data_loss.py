@@ -6,6 +6,7 @@ after it. Whatever the database then knows, the provider must have taken each ma
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from typing import Any, LiteralString
 
 import pytest
 
+from outreach.core.errors import Unavailable
 from outreach.core.fence import Held
 from outreach.db import Database
 from outreach.dev.sandbox import FateRates, SandboxServer, SandboxSettings
 from outreach.services import fence
 from outreach.services.apply_events import apply_events
+from outreach.services.claim import claim_batch
+from outreach.services.compose import Terms
 from outreach.services.fence_marks import Marks
 from outreach.services.fence_watch import Watch
 from outreach.services.regain import Gap, reconcile
@@ -394,3 +398,34 @@ async def test_a_standby_that_lagged_behind_is_held(drill: Drill) -> None:
 
 async def is_cut_off(primary: Cluster) -> bool:
     return primary.ask("select count(*) = 0 from pg_stat_replication") is True
+
+
+async def test_a_commit_that_no_standby_has_confirmed_arms_nothing(drill: Drill) -> None:
+    primary = drill.primary
+    primary.administer("alter system set synchronous_standby_names = '*'")
+    settings = settings_for(
+        primary.conninfo(), sendgrid_base_url=drill.sandbox.url, secret_keys=(SECRET,)
+    )
+    terms = Terms(settings.public_url, settings.secrets)
+    async with Database.at(primary.conninfo(), application="outreach-drill") as db:
+        primary.ask("select pg_reload_conf()")
+        await eventually(lambda: has_setting(primary))
+        claim = asyncio.create_task(
+            claim_batch(db, drill.campaign.tenant_id, size_max=5, terms=terms, deadline_seconds=10)
+        )
+        await eventually(lambda: is_canceled(primary))
+        with pytest.raises(Unavailable, match="replication"):
+            await claim
+    question: LiteralString = "select count(*) from send_attempts where outcome = 'armed'"
+    assert primary.ask(question) == 5, "they are there; they may be forgotten"
+
+
+async def has_setting(primary: Cluster) -> bool:
+    return primary.ask("select current_setting('synchronous_standby_names') = '*'") is True
+
+
+async def is_canceled(primary: Cluster) -> bool:
+    question: LiteralString = """
+    select bool_or(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'
+    """
+    return primary.ask(question) is True
