@@ -110,6 +110,20 @@ async def test_logs_that_do_not_answer_say_nothing(db: Database, error: Outreach
     assert await looks_in(db, message) == 1
 
 
+async def test_a_worker_that_dies_while_it_asks_leaves_all_as_it_was(db: Database) -> None:
+    message = await unknown(db, 6 * MINUTES)
+    logs = Logs({message.id}, hangs=True)
+    task = asyncio.create_task(settle_unknowns(db, logs))
+    await logs.is_asked.wait()
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert (await message_of(db, message))[0] == "unknown"
+    assert await evidence_of(db, message) == []
+    await settle_unknowns(db, Logs({message.id}))
+    assert (await message_of(db, message))[0] == "sent"
+
+
 async def test_nobody_asks_logs_that_are_not_there(db: Database) -> None:
     message = await unknown(db, 6 * MINUTES)
 

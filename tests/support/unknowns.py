@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
@@ -85,15 +86,26 @@ async def evidence_of(db: Database, message: Message) -> list[tuple[Any, ...]]:
 
 
 class Logs:
-    """A provider's log that shows these messages, or answers with an error."""
+    """A provider's log that shows these messages, answers with an error, or never."""
 
-    def __init__(self, shown: Collection[UUID] = (), error: OutreachError | None = None) -> None:
+    def __init__(
+        self,
+        shown: Collection[UUID] = (),
+        error: OutreachError | None = None,
+        *,
+        hangs: bool = False,
+    ) -> None:
         self.shown = set(shown)
         self.error = error
+        self.hangs = hangs
+        self.is_asked = asyncio.Event()
         self.asked: list[tuple[UUID, int, str]] = []
 
     async def knows(self, message_id: UUID, attempt: int, to_address: str) -> bool:
         self.asked.append((message_id, attempt, to_address))
+        self.is_asked.set()
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
         return message_id in self.shown
