@@ -85,6 +85,7 @@ class Stage(World):
     hands: list[Hand] = field(default_factory=list)
     leaps: list[tuple[float, float]] = field(default_factory=list)
     made: int = 0
+    accepted_before: int = 0
 
     def service(self, kill: Kill | None = None, **options: object) -> Service:
         """How the next worker is set up."""
@@ -162,13 +163,15 @@ class Stage(World):
         self.result.watch(died_at, self.sandbox)
 
     async def pass_time(self) -> int:
-        """As in `tests.sim`; and should windows be full, some time passes for them too."""
+        """As in `tests.sim`; and where windows keep all from moving, it passes for them too."""
         changed = await World.pass_time(self)
-        if changed == 0 and await run(self.db, DUE):
+        accepted = len(self.sandbox.accepted)
+        if accepted == self.accepted_before and await run(self.db, DUE):
             seconds = self.chance.randint(30, 66)
             await run(self.db, LEAP, s=seconds)
             self.leaps.append((time(), float(seconds)))
-            return 1
+            changed += 1
+        self.accepted_before = accepted
         return changed
 
     async def settle(self, kills: list[Kill]) -> None:
