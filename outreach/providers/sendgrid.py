@@ -12,6 +12,7 @@ Source: SendGrid's mail/send errors; X-RateLimit-Reset is a Unix time in seconds
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
@@ -33,6 +34,8 @@ from outreach.providers.sendgrid_mail import mail_body
 # have an unknown outcome. uvicorn drops after 5 s, SendGrid later.
 IDLE_SECONDS_MAX = 4.0
 CONNECT_SECONDS_MAX = 5.0
+# One timer looks after all requests: aiohttp's, one or two for each, cost a seventh of a request.
+LOOK_SECONDS = 0.1
 ANSWER_BYTES_MAX = 4_096
 # How much one more answer moves the estimate of the latency.
 LATENCY_WEIGHT = 0.05
@@ -49,7 +52,8 @@ class SendGrid:
         self._connections = settings.send_connections
         self._deadline_seconds = settings.send_deadline_seconds
         self._session: aiohttp.ClientSession | None = None
-        self._running = 0
+        self._bodies: set[_Body] = set()  # of the requests that run
+        self._timer: asyncio.TimerHandle | None = None
         self._latency_seconds = 0.05
 
     async def __aenter__(self) -> Self:
@@ -62,6 +66,7 @@ class SendGrid:
                 "Content-Type": "application/json",
                 "User-Agent": f"outreach/{__version__}",
             },
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS_MAX),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -75,56 +80,72 @@ class SendGrid:
         trace: TracebackType | None,
     ) -> None:
         assert self._session is not None
+        if self._timer is not None:
+            self._timer.cancel()
         await self._session.close()
         self._session = None
 
     def room(self) -> int:
         """How many more requests could begin within a second, at the latency now seen."""
         per_connection = max(1.0, 1.0 / self._latency_seconds)
-        return int(self._connections * per_connection) - self._running
+        return int(self._connections * per_connection) - len(self._bodies)
 
     async def send(
         self, mail: Mail, *, start_by: float, leaving: Callable[[], None] | None = None
     ) -> Outcome:
         """One request, classified; see `MailProvider.send`."""
-        body = _Body(orjson.dumps(mail_body(mail)), start_by, leaving)
-        self._running += 1
+        body = _Body(
+            orjson.dumps(mail_body(mail)), start_by, start_by + self._deadline_seconds, leaving
+        )
+        self._bodies.add(body)
+        if self._timer is None:
+            self._look_later()
         began = monotonic()
         try:
             outcome = await self._post(body)
         finally:
-            self._running -= 1
+            self._bodies.discard(body)
         self._latency_seconds += LATENCY_WEIGHT * (monotonic() - began - self._latency_seconds)
         return outcome
 
     async def _post(self, body: _Body) -> Outcome:
         assert self._session is not None, "the client is open"
-        remaining = body.start_by - monotonic()
-        if remaining <= 0:
+        if body.start_by <= monotonic():
             return NotSent("not begun in time")
-        timeout = aiohttp.ClientTimeout(
-            total=remaining + self._deadline_seconds,
-            # Waiting for a free connection and making a new one both count as not begun.
-            connect=remaining,
-            sock_connect=min(remaining, CONNECT_SECONDS_MAX),
-        )
         try:
-            async with self._session.post(
-                self._url, data=body, timeout=timeout, allow_redirects=False
-            ) as answer:
+            async with self._session.post(self._url, data=body, allow_redirects=False) as answer:
                 return await _read(answer)
+        except asyncio.CancelledError:
+            if not body.is_late or body.task.uncancel() > 0:
+                raise
+            return Unknown("no answer in time") if body.has_left else NotSent("not begun in time")
         except aiohttp.ConnectionTimeoutError:
             return NotSent("no connection in time")
         except aiohttp.ClientConnectorError as error:
             return NotSent(f"no connection: {type(error).__name__}", is_unreachable=True)
         except TimeoutError:
-            return Unknown("no answer in time") if body.has_left else NotSent("not begun in time")
+            assert not body.has_left, "no timer of aiohttp runs once the body has left"
+            return NotSent("not begun in time")
         except aiohttp.ClientError as error:
             if not body.has_left:
                 return NotSent(body.kept_back or f"not written: {type(error).__name__}")
             return Unknown(f"no readable answer: {type(error).__name__}")
         finally:
             body.start_by = 0.0  # what was not written by now never is
+
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """End the requests whose time is over, waiting for a connection or for an answer."""
+        now = monotonic()
+        for body in self._bodies:
+            if now > (body.end_by if body.has_left else body.start_by) and not body.is_late:
+                body.is_late = True
+                body.task.cancel()
+        self._timer = None
+        if self._bodies:
+            self._look_later()
 
 
 class _Body(aiohttp.BytesPayload):
@@ -135,9 +156,16 @@ class _Body(aiohttp.BytesPayload):
     here: the moment until which the request may begin is looked at once more.
     """
 
-    def __init__(self, value: bytes, start_by: float, leaving: Callable[[], None] | None) -> None:
+    def __init__(
+        self, value: bytes, start_by: float, end_by: float, leaving: Callable[[], None] | None
+    ) -> None:
         super().__init__(value, content_type="application/json")
+        task = asyncio.current_task()
+        assert task is not None, "a request is a task's"
+        self.task = task
         self.start_by = start_by
+        self.end_by = end_by
+        self.is_late = False  # its task has been told to end
         self.has_left = False
         self.kept_back: str | None = None
         self._leaving = leaving
