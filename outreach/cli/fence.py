@@ -64,6 +64,8 @@ def reconcile_command(as_json: JsonFlag = False) -> None:
     data = {
         "messages": gap.messages,
         "events": gap.events,
+        "lost_from": gap.lost and gap.lost.lost_from,
+        "lost_until": gap.lost and gap.lost.lost_until,
         "first_at": gap.first_at,
         "last_at": gap.last_at,
         "unproven": gap.unproven,
@@ -97,6 +99,8 @@ def _told(status: Status) -> str:
 def _found(gap: Gap) -> Table:
     unproven = f"{len(gap.unproven)}{' or more' if len(gap.unproven) >= EXAMPLES_MAX else ''}"
     rows: list[tuple[str, object]] = [
+        ("the time that is lost, from", gap.lost and gap.lost.lost_from),
+        ("to", gap.lost and gap.lost.lost_until),
         ("mails put back", gap.messages),
         ("events of mails unknown here", gap.events),
         ("the earliest of them", gap.first_at),

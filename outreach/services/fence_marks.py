@@ -86,8 +86,14 @@ class Marks:
         return [mark for mark in found if mark is not None and mark.at > oldest]
 
     def forget_dead(self, identity: Identity) -> None:
-        """Remove the files of dead workers; our own mark says all that theirs did, and more."""
-        for path in self._paths(identity):
+        """Remove the files of dead workers; our own mark says all that theirs did, and more.
+
+        Of other databases only what is too old to say anything.
+        """
+        oldest = time.time() - DAYS_MAX * 86_400
+        others = () if self._folder is None else self._folder.glob("mark-*.jsonl")
+        old = (path for path in others if path.stat().st_mtime < oldest)
+        for path in {*self._paths(identity), *old}:
             file = os.open(path, os.O_RDWR)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

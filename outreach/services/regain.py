@@ -32,7 +32,7 @@ from outreach.sql import Tx
 from outreach.store import fence as fence_store
 from outreach.store import ledger
 from outreach.store import regain as store
-from outreach.store.regain import Proven, StepRow
+from outreach.store.regain import LostTime, Proven, StepRow
 
 ROWS_MAX = 500
 VISITS_MAX = 10  # of one node by one contact; nobody's loop has gone round more often
@@ -87,6 +87,7 @@ class Gap:
     first_at: datetime | None = None
     last_at: datetime | None = None
     latest_at: datetime | None = None  # of all that was looked at: where to go on
+    lost: LostTime | None = None  # the time that is lost, while sending is held for it
 
     def widen(self, at: datetime) -> None:
         """Let the gap reach to this moment."""
@@ -101,6 +102,7 @@ async def reconcile(db: Database, *, actor: str) -> Gap:
     while adopted:
         adopted = await adopt_events(db)
     async with db.transaction(Role.OPERATOR) as tx:
+        gap.lost = await store.find_lost_time(tx)
         await audit.record(
             tx,
             None,

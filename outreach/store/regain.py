@@ -63,6 +63,14 @@ class Intended:
 
 
 @dataclass(frozen=True, slots=True)
+class LostTime:
+    """Between these moments the database has forgotten."""
+
+    lost_from: datetime | None
+    lost_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class _Id:
     id: UUID
 
@@ -74,6 +82,11 @@ async def list_strays(
     return await sql.fetch_all(
         tx, SQL["list_strays"], StrayRow, after_at=after_at, after_id=after_id, rows_max=rows_max
     )
+
+
+async def find_lost_time(tx: Tx) -> LostTime | None:
+    """Of what is held; None while nothing is."""
+    return await sql.find(tx, SQL["read_lost_time"], LostTime)
 
 
 async def list_known_tenants(tx: Tx, ids: Collection[UUID]) -> set[UUID]:

@@ -9,6 +9,12 @@ where u.reason = 'unknown_message' and u.adopted_at is null
 order by u.received_at, u.id
 limit %(rows_max)s::int
 
+-- name: read_lost_time
+-- From the last moment that any worker noted in this database to that of the hold; null while none is held.
+select (select max(pulsed_at) from fence_pulses) as lost_from, i.data_loss_held_at as lost_until
+from installation i
+where i.data_loss_held_at is not null
+
 -- name: list_known_tenants
 -- Those of these ids that are tenants here. As the operator.
 select id from tenants where id = any (%(ids)s::uuid[])

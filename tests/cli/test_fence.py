@@ -34,7 +34,9 @@ def test_a_hold_is_told_of_and_approved(conninfo: str) -> None:
     assert "Missing: pulse 7 of worker x." in told
 
     found = answer("reconcile")
+    assert found.pop("lost_until") == status["held_at"]
     assert found == {
+        "lost_from": None,
         "messages": 0,
         "events": 0,
         "first_at": None,

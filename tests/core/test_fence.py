@@ -28,6 +28,10 @@ def test_the_first_run_is_the_one_that_counts() -> None:
     assert judge(None, APPROVED, NOTHING) == Open("first_run")
 
 
+def test_a_first_run_of_which_a_worker_remembers_more_is_held() -> None:
+    assert judge(None, APPROVED, Evidence(missing=1)) == Held("sends_missing")
+
+
 def test_a_run_that_was_looked_at_goes_on() -> None:
     assert judge(APPROVED, APPROVED, NOTHING) == Open("same_run")
 

@@ -7,6 +7,7 @@ tests/sim/test_data_loss.py.
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, LiteralString
@@ -295,6 +296,20 @@ async def test_files_of_the_dead_go_and_a_long_file_begins_anew(
     await watch.look()
     file = the_file(tmp_path)
     assert file.stat().st_size < 1000
+
+
+async def test_files_that_are_too_old_to_say_anything_go_whose_they_are(
+    db: Database, tmp_path: Path
+) -> None:
+    old, young = tmp_path / f"mark-1-2-{new_id()}.jsonl", tmp_path / f"mark-1-2-{new_id()}.jsonl"
+    for file in (old, young):
+        file.write_text("")
+    os.utime(old, (0, 0))
+
+    await watch_with(db, tmp_path).look()
+
+    assert not old.exists()
+    assert young.exists()
 
 
 async def test_batches_are_remembered_before_their_requests_begin(db: Database) -> None:
