@@ -66,7 +66,7 @@ async def resume(
         if not has_ended and locked.state != CampaignState.ACTIVE:
             raise Conflict("campaign", locked.name, expected="paused", actual=locked.state)
         await release_campaign_actions(
-            tx, tenant_id, campaign_id, pace=RESUME_PACE, with_unmet=has_ended
+            tx, tenant_id, campaign_id, pace=RESUME_PACE, unmet_since=locked.paused_at
         )
         if not has_ended:
             return CampaignState.ACTIVE

@@ -30,6 +30,7 @@ class LockedCampaign:
     id: UUID
     name: str
     state: str  # CampaignState
+    paused_at: datetime | None
     plan_version: int
     sender_id: UUID
     postal_address: str | None

@@ -36,7 +36,7 @@ limit 1;
 
 -- name: lock_campaign
 -- The campaign, locked to the transaction's end: nobody launches, completes or claims for it meanwhile.
-select c.id, c.name, c.state::text as state, c.plan_version, c.sender_id, t.postal_address,
+select c.id, c.name, c.state::text as state, c.paused_at, c.plan_version, c.sender_id, t.postal_address,
   t.one_live_enrollment, s.state::text as sender_state, s.from_email as sender_email
 from campaigns c
 join tenants t on t.id = c.tenant_id

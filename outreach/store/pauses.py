@@ -8,6 +8,7 @@ claim asks for those before it reads any.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from outreach import sql
@@ -39,16 +40,19 @@ async def lock_held_actions(tx: Tx, tenant_id: UUID, campaign_id: UUID) -> int:
 
 
 async def release_campaign_actions(
-    tx: Tx, tenant_id: UUID, campaign_id: UUID, *, pace: int, with_unmet: bool
+    tx: Tx, tenant_id: UUID, campaign_id: UUID, *, pace: int, unmet_since: datetime | None
 ) -> int:
-    """Put back what the pause took out, spread over time; how many actions that were."""
+    """Put back what the pause took out, spread over time; how many actions that were.
+
+    With `unmet_since`, when the pause began, also what came due in it and nobody took out.
+    """
     return await sql.execute_planned(
         tx,
         SQL["release_campaign_actions"],
         tenant_id=tenant_id,
         campaign_id=campaign_id,
         pace=pace,
-        with_unmet=with_unmet,
+        unmet_since=unmet_since,
         minute_default=DEFAULTS[Scope.SENDER].per_minute,
     )
 

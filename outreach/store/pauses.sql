@@ -19,9 +19,9 @@ from (
 ) held
 
 -- name: release_campaign_actions
--- Puts back what a campaign's pause took out, and (`with_unmet`) takes up what came due with nobody there to
--- take it out. What is overdue keeps its order and comes due as its sender may send it: a minute's worth each
--- minute, `pace` a second at most. Under the campaign's lock, since who parks a timer shares that and then
+-- Puts back what a campaign's pause took out, and takes up what came due since `unmet_since` with nobody there
+-- to take it out. What is overdue keeps its order and comes due as its sender may send it: a minute's worth
+-- each minute, `pace` a second at most. Under the campaign's lock, since who parks a timer shares that and then
 -- takes the timer, and after lock_held_actions: so it waits for nobody. What somebody has in hand it leaves.
 with parked as (
   select a.id, a.sender_id, a.due_at
@@ -35,7 +35,7 @@ with parked as (
   where a.tenant_id = %(tenant_id)s::uuid and a.campaign_id = %(campaign_id)s::uuid
     and a.state = 'pending' and a.held_by is null
     and (a.kind = 'send' and a.priority >= 0 and a.due_at <= now() or a.kind = 'timeout' and a.due_at <= now())
-    and %(with_unmet)s::boolean
+    and a.due_at >= %(unmet_since)s::timestamptz
   order by a.id
   for no key update skip locked
 ), held as materialized (

@@ -101,6 +101,29 @@ async def test_what_is_overdue_does_not_come_back_all_at_once(
     assert await ask(db, tenant_id, spread) == [(0,), (1,), (2,)]
 
 
+async def test_a_short_pause_leaves_the_queue_as_it_was(db: Database, tenant_id: UUID) -> None:
+    due = "select id, due_at from scheduled_actions order by id"
+    before = await ask(db, tenant_id, due)
+    await pause(db, tenant_id, "Spring", actor=ACTOR)
+    await resume(db, tenant_id, "Spring", actor=ACTOR)
+    assert await ask(db, tenant_id, due) == before
+
+
+async def test_what_came_due_in_a_pause_with_nobody_there_comes_back_in_turn(
+    db: Database, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign_control, "RESUME_PACE", 1)
+    await pause(db, tenant_id, "Spring", actor=ACTOR)
+    async with db.transaction(Role.WORKER, tenant_id) as tx:
+        await tx.execute("update scheduled_actions set due_at = now()")
+    await resume(db, tenant_id, "Spring", actor=ACTOR)
+    spread = """
+    select extract(epoch from due_at - min(due_at) over ())::int
+    from scheduled_actions order by due_at
+    """
+    assert await ask(db, tenant_id, spread) == [(0,), (1,), (2,)]
+
+
 async def test_a_resume_takes_up_what_one_before_left_held(db: Database, tenant_id: UUID) -> None:
     async with db.transaction(Role.WORKER, tenant_id) as tx:
         await tx.execute(PARK)
