@@ -23,7 +23,7 @@ from tests.support.factories import run
 FAIL_BY_CHANCE: LiteralString = """
 create function fail_by_chance() returns trigger language plpgsql as $$
 begin
-  if random() < 0.05 then
+  if current_user = 'outreach_worker' and random() < 0.05 then
     raise exception 'injected'
       using errcode = (array['40001', '40P01', '55P03'])[1 + (random() * 2)::int];
   end if;

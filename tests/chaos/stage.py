@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from time import monotonic, time
 from typing import LiteralString
 
+import psycopg
+
 from outreach.db import Database
 from outreach.dev.sandbox import FaultOrder, SandboxServer, SandboxSettings
 from tests.chaos.result import Result
@@ -164,7 +166,12 @@ class Stage(World):
 
     async def pass_time(self) -> int:
         """As in `tests.sim`; and where windows keep all from moving, it passes for them too."""
-        changed = await World.pass_time(self)
+        while True:
+            try:
+                changed = await World.pass_time(self)
+                break
+            except psycopg.errors.DeadlockDetected:
+                continue  # whoever does harm may meet us too
         accepted = len(self.sandbox.accepted)
         if accepted == self.accepted_before and await run(self.db, DUE):
             seconds = self.chance.randint(30, 66)

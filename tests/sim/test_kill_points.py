@@ -1,8 +1,10 @@
-"""Workers that are killed at chosen points, and started again: nothing twice, nothing lost."""
+"""Workers that are killed at chosen points, and started again: nothing twice, nothing lost.
+
+At points and moments by chance they are killed in `tests/chaos`.
+"""
 
 from __future__ import annotations
 
-import random
 from itertools import groupby
 from typing import LiteralString
 
@@ -11,8 +13,7 @@ import pytest
 from outreach.db import Database
 from tests.sim.child import POINTS, Kill
 from tests.sim.judge import Ends, violations
-from tests.sim.world import BATCH_MAX, BATCHES_IN_FLIGHT, seed_of_run, trials, world
-from tests.support.database import Databases
+from tests.sim.world import BATCH_MAX, BATCHES_IN_FLIGHT, world
 from tests.support.factories import run
 
 # One trial for each part of the work, with a kill at each of its points, one after the other.
@@ -42,18 +43,3 @@ async def test_killed_at_each_point_nothing_goes_twice_and_nothing_is_lost(
 ) -> None:
     left = await trial(db, conninfo, undisturbed, [Kill(point) for point in PARTS[part]])
     assert left == [], "these points were never reached"
-
-
-async def test_killed_at_points_by_chance(databases: Databases, undisturbed: Ends) -> None:
-    seed = seed_of_run()
-    chance = random.Random(seed)
-    for number in range(trials(2)):
-        # In the order of the story, since a kill waits for the one before it.
-        points = sorted(chance.sample(list(POINTS), 5), key=list(POINTS).index)
-        kills = [Kill(point, chance.randint(1, 2)) for point in points]
-        name = databases.create()
-        conninfo = databases.conninfo(name)
-        print(f"OUTREACH_SIM_SEED={seed}, trial {number}: {kills}")
-        async with Database.at(conninfo, application="outreach-test") as db:
-            await trial(db, conninfo, undisturbed, kills)
-        databases.drop(name)
