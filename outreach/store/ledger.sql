@@ -105,6 +105,7 @@ message as (
     updated_at = now()
   from attempt o
   where m.tenant_id = %(tenant_id)s::uuid and m.id = o.message_id
+    and (o.state = 'sent' or m.state <> 'abandoned')  -- what was given up is not taken up again
   returning m.enrollment_id, m.action_id, m.id, m.node_id, m.created_at, o.state, o.at, o.action_state, o.due_at, o.is_current
 ),
 action as (

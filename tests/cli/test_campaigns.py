@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -62,6 +63,19 @@ def answer(*words: str | Path, input: str | None = None) -> Any:
 def create(tenant: str, plan: Path, name: str = "Spring") -> Any:
     words = ("--tenant", tenant, "--name", name, "--plan", plan, "--sender", SENDER)
     return answer("campaigns", "create", *words)
+
+
+def test_a_campaign_says_what_becomes_of_mails_that_nobody_knows_of(
+    tenant: str, plan_file: Path, conninfo: str
+) -> None:
+    words = ("campaigns", "create", "--tenant", tenant, "--plan", plan_file, "--sender", SENDER)
+    answer(*words, "--name", "Spring")
+    answer(*words, "--name", "Summer", "--unknown", "resend_after")
+    assert outreach(*words, "--name", "Autumn", "--unknown", "maybe").exit_code == 2
+    with psycopg.connect(conninfo) as owner:
+        query = "select name, unknown_policy::text from campaigns order by name"
+        found = owner.execute(query).fetchall()
+    assert found == [("Spring", "at_most_once"), ("Summer", "resend_after")]
 
 
 def test_a_campaign_from_its_plan_to_its_end(tenant: str, plan_file: Path) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from outreach.core.errors import Conflict, Invalid, NotFound
-from outreach.core.outcome import Accepted
+from outreach.core.outcome import Accepted, NotSent
 from outreach.core.states import MessageState
 from outreach.db import Database
 from outreach.services.apply_events import apply_events
@@ -120,6 +120,19 @@ async def test_what_was_given_up_can_only_be_said_to_have_been_sent(
     else:
         with pytest.raises(Conflict, match="abandoned"):
             await said(db, message, word)
+
+
+async def test_what_was_given_up_is_not_taken_up_again_by_a_late_answer(db: Database) -> None:
+    message = await unknown(db, HOUR)
+    await said(db, message, Word.ABANDONED)
+
+    await record(db, message, NotSent("a worker that was stopped goes on"))
+
+    assert (await message_of(db, message))[0] == "abandoned"
+    assert (await attempt_of(db, message))[0] == "not_sent", "what became of it is known now"
+    assert (await claimed_now(db, message)).mails == []
+    await record(db, message, Accepted("Xid", 202))
+    assert (await message_of(db, message))[0] == "sent", "and known better"
 
 
 @pytest.mark.parametrize("word", Word)
