@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from outreach.cli.shell import JsonFlag, Table, actor, cell, emit, run
+from outreach.db import Database
 from outreach.services import fence
+from outreach.services.doubt import doubt_due
 from outreach.services.fence import Status, shown
 from outreach.services.regain import EXAMPLES_MAX, Gap, reconcile
 
@@ -58,9 +60,23 @@ def expect_failover_command(
 
 
 @reconcile_app.command("reconcile", help="Put back mail that events prove and the database lacks.")
-def reconcile_command(as_json: JsonFlag = False) -> None:
+def reconcile_command(
+    doubt: Annotated[
+        bool,
+        typer.Option(
+            "--doubt-due",
+            help="And what is due now, and no event proves, counts as unknown: not sent again.",
+        ),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Changes nothing that is known; may be run again as more events come in."""
-    gap = run(lambda db: reconcile(db, actor=actor()))
+
+    async def work(db: Database) -> tuple[Gap, int]:
+        gap = await reconcile(db, actor=actor())
+        return gap, await doubt_due(db, actor=actor()) if doubt else 0
+
+    gap, doubted = run(work)
     data = {
         "messages": gap.messages,
         "events": gap.events,
@@ -69,8 +85,9 @@ def reconcile_command(as_json: JsonFlag = False) -> None:
         "first_at": gap.first_at,
         "last_at": gap.last_at,
         "unproven": gap.unproven,
+        "doubted": doubted,
     }
-    emit(as_json, data, lambda: _found(gap))
+    emit(as_json, data, lambda: _found(gap, doubted))
 
 
 def _status(status: Status) -> dict[str, Any]:
@@ -96,7 +113,7 @@ def _told(status: Status) -> str:
     return "\n".join(lines)
 
 
-def _found(gap: Gap) -> Table:
+def _found(gap: Gap, doubted: int) -> Table:
     unproven = f"{len(gap.unproven)}{' or more' if len(gap.unproven) >= EXAMPLES_MAX else ''}"
     rows: list[tuple[str, object]] = [
         ("the time that is lost, from", gap.lost and gap.lost.lost_from),
@@ -105,6 +122,7 @@ def _found(gap: Gap) -> Table:
         ("events of mails unknown here", gap.events),
         ("the earliest of them", gap.first_at),
         ("the latest of them", gap.last_at),
+        ("steps that count as unknown", doubted),
         ("mails that no step here explains", unproven),
         *(("", message_id) for message_id in gap.unproven),
     ]

@@ -12,6 +12,7 @@ from outreach.core.plan import Plan
 from outreach.core.render import Footer, choose_variant, render
 from outreach.links import unsubscribe_url
 from outreach.store.dispatch import Budget, Grant
+from outreach.store.regain import LOST_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,11 @@ def compose(due: DueSend, plan: Plan, tenant_id: UUID, budget: Budget, terms: Te
 
 
 def _again(due: DueSend, message_id: UUID, key: str) -> Grant | None:
-    """The next attempt at a message that the ledger has: the same words, whatever changed since."""
-    if due.attempts is None:
+    """The next attempt at a message that the ledger has: the same words, whatever changed since.
+
+    None where it has none, or where they were lost with the database: then they are made anew.
+    """
+    if due.attempts is None or due.body_text == LOST_WORDS:
         return None
     assert due.subject is not None and due.body_text is not None and due.body_html is not None
     return Grant(
@@ -107,7 +111,7 @@ def _first(
     return Grant(
         due.action_id,
         message_id,
-        1,
+        (due.attempts or 0) + 1,
         key,
         None if variant is None else variant.id,
         rendered.subject,

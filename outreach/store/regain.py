@@ -38,6 +38,17 @@ class StepRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DueStep:
+    """A send that is due, and whom it is for."""
+
+    enrollment_id: UUID
+    sender_id: UUID
+    node_id: str
+    visit: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Proven:
     """One mail that an event proves, and the step that it was of."""
 
@@ -99,6 +110,13 @@ async def list_steps(tx: Tx, tenant_id: UUID, email_keys: Collection[str]) -> li
     """The enrollments of these addresses."""
     return await sql.fetch_all(
         tx, SQL["list_steps"], StepRow, tenant_id=tenant_id, email_keys=list(email_keys)
+    )
+
+
+async def list_due_steps(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[DueStep]:
+    """Steps that are due and not in the ledger."""
+    return await sql.fetch_all(
+        tx, SQL["list_due_steps"], DueStep, tenant_id=tenant_id, rows_max=rows_max
     )
 
 

@@ -26,6 +26,17 @@ from contacts k
 join enrollments e on e.tenant_id = k.tenant_id and e.contact_id = k.id
 where k.tenant_id = %(tenant_id)s::uuid and k.email_key = any (%(email_keys)s::text[])
 
+-- name: list_due_steps
+-- Steps that are due and not in the ledger, as far as one batch goes: what an approval would send.
+select a.enrollment_id, a.sender_id, a.node_id, a.visit, k.email as address
+from scheduled_actions a
+join enrollments e on e.tenant_id = a.tenant_id and e.id = a.enrollment_id
+join contacts k on k.tenant_id = e.tenant_id and k.id = e.contact_id
+where a.tenant_id = %(tenant_id)s::uuid and a.kind = 'send' and a.state = 'pending' and a.held_by is null
+  and a.message_id is null and a.due_at <= now()
+order by a.due_at, a.id
+limit %(rows_max)s::int
+
 -- name: insert_proven
 -- Ledger rows of mail that events prove, with one attempt that is armed until those are applied; a pending
 -- action of the same step becomes theirs. Returns the new ones. The enrollments are locked already.

@@ -42,6 +42,7 @@ def test_a_hold_is_told_of_and_approved(conninfo: str) -> None:
         "first_at": None,
         "last_at": None,
         "unproven": [],
+        "doubted": 0,
     }
     approved = answer("fence", "approve", "--reason", "looked at it")
     assert approved["state"] == "open"
@@ -69,6 +70,12 @@ def test_a_failover_is_announced() -> None:
     assert answer("fence", "expect-failover", "--minutes", "5")["until"].endswith("Z")
     assert "A promotion before" in outreach("fence", "expect-failover").stdout
     refusal("fence", "expect-failover", "--minutes", "0", code=2)
+
+
+def test_what_is_due_is_doubted_only_while_it_is_held(conninfo: str) -> None:
+    assert "Nothing is held" in refusal("reconcile", "--doubt-due", code=1)
+    hold(conninfo)
+    assert answer("reconcile", "--doubt-due")["doubted"] == 0
 
 
 def test_what_was_reconciled_is_shown_to_people() -> None:
