@@ -4,7 +4,6 @@ drop function if exists unknowns_due(integer);
 drop table if exists provider_log_slots, outcome_evidence;
 drop function if exists sender_caps(
   sender_identities, send_rate_limits, send_rate_limits, integer, integer, integer, integer, timestamptz);
-drop function if exists senders_lowered();
 drop function if exists prune_sender_outcomes(interval);
 drop function if exists senders_to_judge(interval, interval);
 drop function if exists tenants_missing_values();

@@ -589,14 +589,8 @@ as $$
   with gone as (delete from sender_outcomes o where o.hour_at < now() - span returning 1) select count(*) from gone
 $$;
 
--- How many senders are of a lower reputation, over all tenants.
-create function senders_lowered() returns table (reputation reputation_state, senders bigint)
-language sql stable security definer set search_path = public, pg_temp
-as $$ select s.reputation, count(*) from sender_identities s where s.reputation <> 'good' group by 1 $$;
-
-revoke all on function senders_to_judge(interval, interval), prune_sender_outcomes(interval), senders_lowered() from public;
-grant execute on function senders_to_judge(interval, interval), prune_sender_outcomes(interval), senders_lowered()
-  to outreach_worker;
+revoke all on function senders_to_judge(interval, interval), prune_sender_outcomes(interval) from public;
+grant execute on function senders_to_judge(interval, interval), prune_sender_outcomes(interval) to outreach_worker;
 
 revoke all on function attempts_overdue(interval, integer), attempts_armed(), tenants_missing_values()
   from public;
