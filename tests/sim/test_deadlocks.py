@@ -14,7 +14,7 @@ import pytest
 from outreach.core.errors import Conflict, NotFound, Refused
 from outreach.core.states import SuppressionReason
 from outreach.db import Database
-from outreach.services import campaign_control, control
+from outreach.services import campaign_control, control, enrollment_control, senders
 from outreach.services import suppress as suppressing
 from outreach.services.launch import launch
 from outreach.services.suppress import SuppressionEntry
@@ -73,6 +73,7 @@ class Crowd:
         acts: list[Callable[[], Awaitable[object]]] = [
             self.suppress, self.lift, self.lift, self.lift, self.pause, self.resume, self.resume,
             self.pause_tenant, self.pause_all, self.launch, self.launch, self.soon, self.soon,
+            self.pause_contact, self.resume_contact, self.stop_contact, self.pause_sender,
         ]  # fmt: skip
         while monotonic() < ends_at:
             with suppress(Conflict, NotFound, Refused):
@@ -103,6 +104,33 @@ class Crowd:
                 await campaign_control.resume(
                     self.here.db, self.here.campaign.tenant_id, name, actor=ACTOR
                 )
+
+    def someone(self) -> str:
+        return f"p{self.chance.randint(1, CONTACTS)}-@cust.example"
+
+    async def pause_contact(self) -> None:
+        about = (self.here.db, self.here.campaign.tenant_id, self.someone())
+        await enrollment_control.pause(*about, reason="a test", actor=ACTOR)
+
+    async def resume_contact(self) -> None:
+        await self.resume_contacts(self.someone())
+
+    async def resume_contacts(self, *emails: str) -> None:
+        for email in emails:
+            with suppress(Conflict):
+                await enrollment_control.resume(
+                    self.here.db, self.here.campaign.tenant_id, email, actor=ACTOR
+                )
+
+    async def stop_contact(self) -> None:
+        about = (self.here.db, self.here.campaign.tenant_id, self.someone())
+        await enrollment_control.stop(*about, reason="a test", actor=ACTOR)
+
+    async def pause_sender(self) -> None:
+        db, tenant_id = self.here.db, self.here.campaign.tenant_id
+        ((email,),) = await run(db, "select from_email from sender_identities")
+        await senders.pause(db, tenant_id, email, reason="a test", actor=ACTOR)
+        await senders.resume(db, tenant_id, email, actor=ACTOR)
 
     async def pause_tenant(self) -> None:
         await control.pause_tenant(self.here.db, self.slug, reason="a test", actor=ACTOR)
@@ -141,6 +169,7 @@ async def test_everything_at_once_never_waits_in_a_ring(db: Database, conninfo: 
         await asyncio.gather(*(work() for _ in range(3)), *(one.run(ends_at) for one in crowds))
         for crowd in crowds:
             await crowd.resume()
+            await crowd.resume_contacts(*(f"p{n}-@cust.example" for n in range(1, CONTACTS + 1)))
         assert await here.play() == []
         found = await violations(db, here.sandbox, lost=())
         print(f"acts {sum(one.acts for one in crowds)}, mails {len(here.sandbox.accepted)}")
