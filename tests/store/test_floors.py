@@ -192,6 +192,31 @@ async def test_no_more_is_locked_than_is_taken(db: Database) -> None:
     assert len(set.union(*found)) == 6
 
 
+# --- how dead entries go -----------------------------------------------------------------------
+
+HOT = {
+    "enrollments",
+    "lane_floors",
+    "outbound_messages",
+    "procrastinate_events",
+    "procrastinate_jobs",
+    "rate_limit_counters",
+    "scheduled_actions",
+    "send_attempts",
+    "tenant_floors",
+}
+CLOSELY_VACUUMED: LiteralString = """
+select c.relname from pg_class c
+cross join lateral pg_options_to_table(c.reloptions) as o
+where o.option_name = 'autovacuum_vacuum_scale_factor' and o.option_value::float <= 0.02
+"""
+
+
+async def test_what_every_message_touches_is_vacuumed_closely(tx: Tx) -> None:
+    rows = await (await tx.execute(CLOSELY_VACUUMED)).fetchall()
+    assert {row[0] for row in rows} >= HOT
+
+
 # --- how they are read -------------------------------------------------------------------------
 
 
