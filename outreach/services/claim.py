@@ -311,3 +311,6 @@ async def _take(
         got = await counters.take_installation(tx, len(pairs), windows, at=at)
         if len(got) < len(windows):
             raise _InstallationFull
+    most = budget.installation_concurrent
+    if most is not None and await sender_limits.count_everybodys(tx) > most:
+        raise _InstallationFull  # another tenant's claim, which we did not see, came before

@@ -23,6 +23,7 @@ from outreach.services import tokens
 from outreach.services.outcomes import Freed, Result
 from outreach.services.tokens import Bound
 from outreach.sql import Tx
+from outreach.store import limits as limit_store
 from outreach.store import pools as store
 from outreach.store.counters import Tokens
 from outreach.store.dispatch import Lane
@@ -145,6 +146,13 @@ async def freed_of_pools(tx: Tx, tenant_id: UUID, freed: Sequence[Freed]) -> lis
         Tokens(Scope.POOL.value, name, window, bucket, count)
         for (name, window, bucket), count in sorted(found.items())
     ]
+
+
+async def count_everybodys(tx: Tx) -> int:
+    """Requests on their way over all tenants, one's own among them, which nobody adds to before
+    this transaction ends. Other tenants' claims wait here: it is a claim's last question."""
+    await limit_store.lock_pace(tx)
+    return await limit_store.count_everybodys(tx)
 
 
 def newcomers(

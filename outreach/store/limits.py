@@ -138,6 +138,17 @@ async def list_running(tx: Tx, tenant_id: UUID) -> list[Running]:
     return await sql.fetch_all(tx, SQL["list_running"], Running, tenant_id=tenant_id)
 
 
+async def lock_pace(tx: Tx) -> None:
+    """Wait for the claims of others that are about to commit; the last lock but the wake-ups."""
+    await tx.execute(SQL["lock_pace"])
+
+
+async def count_everybodys(tx: Tx) -> int:
+    """Requests on their way over all tenants, as they are now."""
+    count: int = await sql.value(tx, SQL["count_everybodys"])
+    return count
+
+
 async def list_counters_in_use(tx: Tx, tenant_id: UUID, *, rows_max: int) -> list[CounterInUse]:
     """The tenant's counters that may hold live tokens."""
     query = SQL["list_counters_in_use"]

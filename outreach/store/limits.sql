@@ -132,3 +132,12 @@ where tenant_id = %(tenant_id)s::uuid and promised_until is not null
 update tenants
 set parked_until = null, updated_at = now()
 where id = %(tenant_id)s::uuid and parked_until is not null
+
+-- name: lock_pace
+-- Claims of all tenants one after the other from here to their commit, so that the next count sees what
+-- each has armed. Only where the installation has a maximum of requests at one time.
+select pg_advisory_xact_lock(hashtextextended('installation-pace', 1))
+
+-- name: count_everybodys
+-- Requests on their way, over all tenants. As the worker.
+select attempts_armed()::integer

@@ -65,7 +65,8 @@ async def test_no_window_is_over_its_limit_whatever_is_drawn(conninfo: str, seed
 SABOTAGE: dict[str, LiteralString] = {
     "no warm-up": "create or replace function public.ramp_cap(first_day int, warm_seconds float8)"
     " returns int language sql immutable parallel safe as $$ select 2147483647 $$",
-    "a warm-up by the calendar": "update sender_identities set first_sent_at = now() - interval '9 days'",
+    "a warm-up by the calendar": "update sender_identities"
+    " set first_sent_at = now() - interval '9 days'",
     "nobody slowed": "create or replace function public.slowed_cap(cap int,"
     " reputation reputation_state) returns int language sql immutable parallel safe"
     " as $$ select cap $$",
