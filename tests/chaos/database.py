@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.chaos import proxy
 from tests.chaos.lane import Lane
+from tests.chaos.moments import lasting
 from tests.chaos.proxy import COMMIT, Act, Order, Proxy, Side, Way
 from tests.chaos.result import Result
 from tests.chaos.stage import IN_FLIGHT, Stage, stage
@@ -84,7 +85,7 @@ async def _meanwhile(
 
         async def storm() -> None:
             for _ in range(chance.randint(3, 12)):
-                await asyncio.sleep(chance.uniform(0.01, 0.06))
+                await lasting(chance.uniform(0.01, 0.06))
                 await run(here.db, harm, share=chance.uniform(0.2, 1.0))
 
         await beside(here, storm)
@@ -111,8 +112,8 @@ async def _lock_in_reverse(other: AsyncConnection, chance: random.Random) -> Non
             async with other.transaction():
                 for statement in IN_REVERSE:
                     await other.execute(statement)
-                    await asyncio.sleep(chance.uniform(0.0, 0.02))
-        await asyncio.sleep(chance.uniform(0.0, 0.05))
+                    await lasting(chance.uniform(0.0, 0.02))
+        await lasting(chance.uniform(0.0, 0.05))
 
 
 async def no_room(lane: Lane, chance: random.Random, result: Result) -> None:
@@ -127,7 +128,7 @@ async def no_room(lane: Lane, chance: random.Random, result: Result) -> None:
                 await other.execute(_alter("connection limit 1", name))
                 for _ in range(chance.randint(1, 3)):
                     await run(here.db, END_SOME, share=1.0)
-                    await asyncio.sleep(chance.uniform(0.05, 0.4))
+                    await lasting(chance.uniform(0.05, 0.4))
                 await other.execute(_alter("connection limit -1", name))
 
         await beside(here, hold)

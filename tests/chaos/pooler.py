@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from outreach.dev.postgres import LocalPostgres
 from tests.chaos.database import END_SOME, beside
 from tests.chaos.lane import Lane
+from tests.chaos.moments import lasting
 from tests.chaos.result import Result
 from tests.chaos.stage import IN_FLIGHT, Stage, stage
 from tests.sim.child import POINTS, Kill
@@ -58,7 +59,7 @@ async def sessions_ended(lane: Lane, chance: random.Random, result: Result) -> N
 
         async def storm() -> None:
             for _ in range(chance.randint(2, 8)):
-                await asyncio.sleep(chance.uniform(0.01, 0.06))
+                await lasting(chance.uniform(0.01, 0.06))
                 await run(here.db, END_SOME, share=chance.uniform(0.2, 1.0))
 
         await beside(here, storm)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import signal
 from time import monotonic
@@ -10,6 +9,7 @@ from typing import LiteralString
 
 from outreach.dev.sandbox import Act, FaultOrder, When
 from tests.chaos.lane import Lane
+from tests.chaos.moments import lasting
 from tests.chaos.result import Result
 from tests.chaos.served import Hand
 from tests.chaos.stage import CONTACTS, IN_FLIGHT, Stage, stage
@@ -72,7 +72,7 @@ async def told_twice(lane: Lane, chance: random.Random, result: Result) -> None:
         one = here.start_worker()
         await here.has_accepted(chance.randint(1, FIRST_MAILS // 2))
         one.signal(signal.SIGTERM)
-        await asyncio.sleep(chance.uniform(0.0, 0.1))
+        await lasting(chance.uniform(0.0, 0.1))
         one.signal(signal.SIGTERM)
         died_at, before = monotonic(), len(here.sandbox.accepted)
         code = await one.ended(STOP_SECONDS_MAX)

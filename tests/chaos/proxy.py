@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.chaos.moments import lasting
+
 CHUNK_BYTES = 65_536
 # As psycopg ends a transaction: a message of PostgreSQL's protocol ends with a zero byte.
 COMMIT = b"COMMIT\0"
@@ -203,15 +205,15 @@ class Proxy:
         self.struck += 1
         match order.act:
             case Act.DELAY:
-                await asyncio.sleep(order.seconds)
+                await lasting(order.seconds)
                 return
             case Act.DROP:
                 link.is_dead = True
-                await asyncio.sleep(order.seconds)
+                await lasting(order.seconds)
             case Act.HALF_CLOSE:
                 with suppress(OSError):
                     writer.write_eof()
-                await asyncio.sleep(order.seconds)
+                await lasting(order.seconds)
             case Act.RESET:
                 pass
         link.is_dead = True

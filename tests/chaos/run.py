@@ -88,7 +88,7 @@ async def run_all(
         while True:
             await asyncio.sleep(SAY_SECONDS)
             rate = (len(results) - done_before) / (now() - began_at)
-            bad = sum(not one.is_good for one in results.values())
+            bad = sum(not one.is_good and one.fault != CONTROL for one in results.values())
             print(f"{len(results)} of {len(wanted)} trials, {rate:.1f} a second, {bad} bad")
 
     talker = asyncio.create_task(say())
@@ -99,7 +99,7 @@ async def run_all(
             def keep(one: Result) -> None:
                 results[one.number] = one
                 file.write(json.dumps(one.as_json()) + "\n")
-                for sentence in one.found:
+                for sentence in one.found if one.fault != CONTROL else ():
                     print(f"bad: seed {seed}, trial {one.number}, {one.fault}: {sentence}")
 
             log = progress.parent / "lane"

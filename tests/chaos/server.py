@@ -25,6 +25,7 @@ from psycopg import AsyncConnection
 from outreach.core.errors import Unavailable
 from outreach.dev.postgres import LocalPostgres
 from tests.chaos.lane import Lane
+from tests.chaos.moments import lasting
 from tests.chaos.processes import FIRST_MAILS, UNBOUND, stopped
 from tests.chaos.result import Result
 from tests.chaos.stage import IN_FLIGHT, Stage, stage
@@ -145,7 +146,7 @@ async def _fill_and_free(
             await _use_up_log(server)
             here.kills += 1
         else:
-            await asyncio.sleep(chance.uniform(0.3, 1.0))
+            await lasting(chance.uniform(0.3, 1.0))
         await asyncio.to_thread(filler.unlink)
         if uses_up_log:
             await _is_back(server, before)

@@ -13,8 +13,10 @@ import pytest
 from tests.chaos.faults import FAULTS
 from tests.chaos.lane import Lane, undisturbed
 from tests.chaos.result import Result
-from tests.sim.judge import Ends
+from tests.chaos.stage import SET_LIMIT, stage
+from tests.sim.judge import Ends, windows_exceeded
 from tests.support.database import Databases, running_databases
+from tests.support.factories import run
 
 SEED = 4
 ON_ANY_SERVER = [name for name in FAULTS if not name.startswith("server")]
@@ -59,3 +61,14 @@ async def test_a_server_that_fails_doubles_nothing_and_loses_nothing(
     lane = await lane_on(own_databases)
     found = [sentence for name in ON_ITS_OWN for sentence in (await tried(lane, name)).found]
     assert found == []
+
+
+async def test_a_window_that_holds_too_much_is_found(databases: Databases) -> None:
+    async with stage(databases, random.Random(1), Result(), per_minute=100) as here:
+        await here.play()
+        async with here.db.connection() as tx:
+            assert await windows_exceeded(tx, here.sandbox) == []
+        await run(here.db, SET_LIMIT, cap=3)
+        async with here.db.connection() as tx:
+            found = await windows_exceeded(tx, here.sandbox)
+    assert [sentence.split(" ")[-3] for sentence in found] == ["granted,", "accepted,"]

@@ -7,6 +7,7 @@ import random
 import signal
 
 from tests.chaos.lane import Lane
+from tests.chaos.moments import lasting
 from tests.chaos.result import Result
 from tests.chaos.served import FROZEN
 from tests.chaos.stage import stage
@@ -85,7 +86,7 @@ async def frozen(lane: Lane, chance: random.Random, result: Result) -> None:
             await here.pass_time()
             assert await here.start(may_freeze=True).work()
             if chance.random() < 0.25:
-                await asyncio.sleep(TOO_LONG_SECONDS)
+                await lasting(TOO_LONG_SECONDS)
             one.signal(signal.SIGCONT)
         assert await reply
         here.fall(one)  # its point may still lie ahead
