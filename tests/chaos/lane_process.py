@@ -40,7 +40,7 @@ def trial(lane: Lane, seed: str, number: int, fault: str) -> Result:
         asyncio.run(run(lane, random.Random(f"{seed}:{number}"), result))
     except Exception as error:  # the edge of a trial: the next one goes on
         traceback.print_exc()
-        result.found.append(f"it ended with {type(error).__name__}: {error}"[:300])
+        result.note([f"it ended with {type(error).__name__}: {error}"[:300]])
     result.seconds = round(monotonic() - began_at, 3)
     return result
 

@@ -129,7 +129,8 @@ async def _lane(left: deque[Plan], seed: int, log: Path, keep: object) -> None:
                 if result is None:
                     await _end(process)
                     process = None
-                    result = Result(plan.number, plan.fault, found=["the lane ended or hung"])
+                    result = Result(plan.number, plan.fault)
+                    result.note(["the lane ended or hung"])
                 keep(result)
         finally:
             if process is not None:

@@ -45,7 +45,8 @@ select backend_start from pg_stat_activity where backend_type = 'checkpointer'
 """
 SESSION: LiteralString = """
 select pid from pg_stat_activity
-where datname = current_database() and application_name = 'outreach-worker' limit 1
+where datname = current_database() and application_name in ('outreach-worker', 'outreach-jobs')
+limit 1
 """
 SENDS_DUE: LiteralString = """
 select 1 from scheduled_actions
@@ -74,8 +75,12 @@ async def session_killed(lane: Lane, chance: random.Random, result: Result) -> N
     """kill -9 of one session's process: the server ends all of them, and recovers."""
 
     async def harm(here: Stage) -> None:
-        if found := await run(here.db, SESSION):
-            os.kill(found[0][0], signal.SIGKILL)
+        async def is_there() -> bool:
+            return bool(await run(here.db, SESSION))
+
+        await eventually(is_there)
+        ((pid,),) = await run(here.db, SESSION)
+        os.kill(pid, signal.SIGKILL)
 
     await _harmed(lane, chance, result, harm)
 
