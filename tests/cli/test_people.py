@@ -140,10 +140,39 @@ def test_limits_are_set_and_shown(acme: str) -> None:
     assert limits["installation", "", 3600] == 9
 
 
+def test_a_sender_warms_up_shares_a_pool_and_is_forgiven(acme: str) -> None:
+    answer("senders", "add", "--tenant", acme, "--email", "a@acme.example", "--name", "A")
+    of_a = ("--tenant", acme, "--sender", "a@acme.example")
+    more = ("--warm-up", "50", "--bounce-percent", "2.5", "--complaint-percent", "0.2")
+    [row] = answer("limits", "set", *of_a, *more)["data"]
+    assert (row["warm_up"], row["bounce_percent"], row["complaint_percent"]) == (50, 2.5, 0.2)
+    assert answer("limits", "pool", *of_a, "--pool", "cold")["pool"] == "cold"
+    answer("limits", "set", "--tenant", acme, "--pool", "cold", "--per-day", "70")
+    answer("limits", "set", *of_a, "--max-concurrent", "3")
+    shown = answer("limits", "show", "--tenant", acme)["data"]
+    rows = {(u["scope"], u["window_seconds"]): (u["limit"], u["warm_up_day"]) for u in shown}
+    assert rows["sender", 86_400] == (50, 1)
+    assert rows["sender", 0] == (3, None)
+    assert rows["pool", 86_400] == (70, None), "its warm-up begins at 200"
+    assert "day 1 of its warm-up" in outreach("limits", "show", "--tenant", acme).stdout
+    assert answer("limits", "pool", *of_a, "--none")["pool"] is None
+    assert answer("limits", "forgive", *of_a, "--reason", "a bad list")["reputation"] == "good"
+    refusal("limits", "pool", *of_a, code=2)
+    refusal("limits", "pool", *of_a, "--pool", "x", code=2)
+    unknown = ("--tenant", acme, "--sender", "b@acme.example")
+    refusal("limits", "forgive", *unknown, code=2)
+    refusal("limits", "set", "--tenant", acme, "--pool", "no", "--per-day", "1", code=2)
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("--tenant", "acme"),
+        ("--tenant", "acme", "--warm-up", "5"),
+        ("--tenant", "acme", "--scope", "domain", "--max-concurrent", "5"),
+        ("--tenant", "acme", "--scope", "tenant", "--bounce-percent", "5"),
+        ("--tenant", "acme", "--scope", "sender", "--bounce-percent", "101"),
+        ("--tenant", "acme", "--scope", "sender", "--pool", "cold", "--per-day", "1"),
         ("--tenant", "acme", "--per-hour", "-1"),
         ("--per-hour", "1"),
         ("--scope", "installation", "--tenant", "acme", "--per-hour", "1"),
