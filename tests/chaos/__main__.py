@@ -8,7 +8,7 @@ import random
 import sys
 from pathlib import Path
 
-from tests.chaos.result import table
+from tests.chaos.result import recoveries, table
 from tests.chaos.run import controls, plans, run_all
 
 FOLDER = Path(".outreach/chaos")
@@ -37,6 +37,8 @@ def main() -> None:
     )
     print()
     print(table(results.values()))
+    for sentence in recoveries(list(results.values())):
+        print(sentence)
     for reason in sorted({one.did_not_run for one in results.values() if one.did_not_run}):
         print(reason)
     control = asyncio.run(

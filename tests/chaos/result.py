@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from time import monotonic
@@ -98,7 +98,9 @@ def table(results: Iterable[Result]) -> str:
 
 def _row(fault: str, results: Sequence[Result]) -> tuple[str, ...]:
     ran = [one for one in results if one.did_not_run is None]
-    held = [one for one in ran if one.unknown_before is not None]
+    killed = [one for one in ran if one.kills]
+    told = killed or ran  # where nothing was killed, all that is unknown is counted
+    held = [one for one in told if one.unknown_before is not None]
     kills = sum(one.kills for one in ran)
     back = sorted(second for one in ran for second in one.worker_back + one.server_back)
     before = sum(one.unknown_before or 0 for one in held)
@@ -114,10 +116,21 @@ def _row(fault: str, results: Sequence[Result]) -> tuple[str, ...]:
         str(sum(one.windows for one in ran)),
         str(sum(one.late for one in ran)),
         _share(before, sum(one.kills for one in held)),
-        _share(sum(one.unknown_after for one in ran), kills),
+        _share(sum(one.unknown_after for one in told), kills),
         _seconds(percentile(back, 0.5)),
         _seconds(percentile(back, 0.99)),
     )
+
+
+def recoveries(results: Sequence[Result]) -> Iterator[str]:
+    """How long it took to go on after a death, in a sentence for workers and one for servers."""
+    for what, back in (
+        ("a worker's death", sorted(second for one in results for second in one.worker_back)),
+        ("a server's first answer", sorted(s for one in results for s in one.server_back)),
+    ):
+        if back:
+            p50, p99 = _seconds(percentile(back, 0.5)), _seconds(percentile(back, 0.99))
+            yield f"from {what} to the next mail: p50 {p50}, p99 {p99}, of {len(back)}"
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:

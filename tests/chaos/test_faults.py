@@ -55,6 +55,7 @@ async def test_a_fault_doubles_nothing_and_loses_nothing(databases: Databases, n
     assert result.found == []
 
 
+@pytest.mark.timeout(300)  # six trials, each with starts of a server
 async def test_a_server_that_fails_doubles_nothing_and_loses_nothing(
     own_databases: Databases,
 ) -> None:
