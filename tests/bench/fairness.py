@@ -63,8 +63,9 @@ with campaign as (
   join tenants t on t.id = c.tenant_id and t.slug like %(slug)s::text || '%%'
 ),
 contact as (
-  insert into contacts (tenant_id, first_name, email, attributes)
-  select c.tenant_id, 'Person', 'p' || n || '-' || c.id || '@d' || n %% 1400 || '.example.org',
+  insert into contacts (tenant_id, first_name, company, email, attributes)
+  select c.tenant_id, 'Person', 'Company & Sons',
+    'p' || n || '-' || c.id || '@d' || n %% 1400 || '.example.org',
     jsonb_build_object('city', 'Ulm', 'campaign', c.id)
   from campaign c cross join generate_series(1, %(people)s::int) as n
   returning tenant_id, id, (attributes ->> 'campaign')::uuid as campaign_id
