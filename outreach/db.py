@@ -165,6 +165,12 @@ async def lock_tenant(tx: Tx, tenant_id: UUID) -> None:
 
 
 def is_connection_lost(error: psycopg.Error) -> bool:
-    """Whether the server went away or ended the session, as opposed to refusing something."""
+    """Whether the server went away or ended the session, as opposed to refusing something.
+
+    Behind a pooler the last words of a session that was ended may come as an answer to the next
+    command; then psycopg raises an InternalError of its own, which has no code of the server's.
+    """
+    if isinstance(error, psycopg.InternalError) and error.sqlstate is None:
+        return True
     lost = psycopg.OperationalError | psycopg.InterfaceError | IdleInTransactionSessionTimeout
     return isinstance(error, lost)

@@ -91,7 +91,8 @@ async def frozen(lane: Lane, chance: random.Random, result: Result) -> None:
         assert await reply
         here.fall(one)  # its point may still lie ahead
         await here.play()
-        await here.judge(lane.expected)
+        # What it waited for came while it stood still: it takes its own silence for the provider's.
+        await here.judge(lane.expected, incidents={"provider_outage"})
 
 
 async def resending(lane: Lane, chance: random.Random, result: Result) -> None:
