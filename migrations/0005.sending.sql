@@ -460,7 +460,7 @@ select protect_tenant_table('outcome_evidence', 'select', 'select, insert, updat
 -- to its last question is a minute old, so no minute of any start sees more.
 create table provider_log_slots (
   slot smallint primary key check (slot between 1 and 6),
-  asked_at timestamptz not null default '-infinity',
+  asked_at timestamptz not null default '2000-01-01',
   created_at timestamptz not null default now()
 );
 insert into provider_log_slots (slot) select generate_series(1, 6);

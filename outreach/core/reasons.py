@@ -34,7 +34,7 @@ PAUSES: dict[str, Reason] = {
         "resumed",
     ),
     "data_loss_hold": Reason(
-        "The database may have forgotten mail that went out; nothing is sent until that is settled.",
+        "The database may have forgotten mail that went out; nothing is sent until it is settled.",
         "an operator",
         "approved",
     ),

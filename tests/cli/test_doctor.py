@@ -60,6 +60,7 @@ def brakes(**changes: Any) -> Brakes:
         "provider_paused_at": None,
         "provider_pause_reason": None,
         "provider_later_until": None,
+        "data_loss_reason": None,
         "webhooks_refused": 0,
     }
     return Brakes(**{**free, **changes})
@@ -81,6 +82,7 @@ def test_without_anything_set_it_warns_and_ends_well(
         "clock": "ok",
         "queue": "warn",
         "installation": "ok",
+        "data loss": "ok",
         "account": "ok",
         "alarms": "ok",
         "provider": "warn",
@@ -123,7 +125,7 @@ def test_a_schema_that_is_behind_is_exit_4(environment: pytest.MonkeyPatch, conn
     rollback(conninfo, to="0006")
     code, data, status = examined()
     assert (code, status["schema"]) == (4, "fail")
-    assert data["schema"]["pending"] == ["0007.procrastinate"]
+    assert data["schema"]["pending"] == ["0007.procrastinate", "0008.lanes"]
     assert data["queue"] is None
 
 
