@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="faults with this in their name")
     parser.add_argument("--control", type=int, default=20, help="trials of a sender that resends")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the lanes end with us
     seed = given.seed or random.SystemRandom().randrange(1, 1_000_000)
     print(f"seed {seed}: `make chaos TRIALS={given.trials} SEED={seed}` goes on where it ended.")
     name = f"{seed}-{given.only.replace(' ', '_').replace('/', '_')}" if given.only else f"{seed}"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 import traceback
 from time import monotonic
@@ -20,6 +21,7 @@ from tests.support.database import running_databases
 def main() -> None:
     """Serve until the input ends."""
     seed = sys.argv[1]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # server, pooler and small disk end, too
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints does not disturb the answers
     log.configure(level="ERROR", is_json=True)
