@@ -139,7 +139,7 @@ create table enrollments (
   check ((state = 'paused') = (paused_at is not null)),
   check ((state in ('completed', 'stopped', 'failed')) = (ended_at is not null)),
   check ((ended_at is null) = (end_reason is null))
-) with (fillfactor = 80);
+) with (fillfactor = 60);
 -- Which campaign a contact is in now; predicates may use enums, keys may not.
 create index enrollments_live on enrollments (tenant_id, contact_id) where state in ('draft', 'active', 'paused');
 create index enrollments_unended on enrollments (tenant_id, campaign_id) where state in ('draft', 'active', 'paused');

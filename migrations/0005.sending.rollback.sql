@@ -22,7 +22,7 @@ drop function if exists warm_seconds(timestamptz, double precision, reputation_s
 drop function if exists add_tokens(integer[], integer[], integer, integer, integer);
 drop function if exists live_tokens(integer[], integer[], integer);
 drop function if exists guard_attempt();
-drop function if exists guard_message();
+drop function if exists refuse_move();
 drop function if exists refuse_other_words();
 drop function if exists prove_sent();
 drop function if exists refuse_forged_message();

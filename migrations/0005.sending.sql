@@ -65,7 +65,6 @@ create table outbound_messages (
   body_text text not null,
   body_html text not null,
   state message_state not null default 'sending',
-  prev_state message_state,
   delivery delivery_state not null default 'none',
   attempts smallint not null default 1 check (attempts > 0),
   counted_attempts smallint not null default 0,  -- those that count towards giving up
@@ -80,7 +79,6 @@ create table outbound_messages (
   updated_at timestamptz not null default now(),
   primary key (tenant_id, id),
   foreign key (tenant_id, enrollment_id) references enrollments (tenant_id, id),
-  check (prev_state is not null or state = 'sending'),
   constraint outbound_messages_evidence check ((state = 'sent') = (accepted_attempt is not null)),
   check ((state = 'sent') = (sent_at is not null)),
   check (state in ('sent', 'failed', 'abandoned') or wake_at is not null)
@@ -120,28 +118,25 @@ create index send_attempts_of_provider on send_attempts (provider_message_id) wh
 create index send_attempts_unknown on send_attempts (tenant_id, armed_at) where outcome = 'unknown';
 select protect_tenant_table('send_attempts', 'select', 'select, insert, update');
 
--- I4: only legal moves. Conditions of triggers are asked of each row and call nothing where all is well.
-create function guard_message() returns trigger
+-- I4: only legal moves. The conditions of triggers are asked of each row, and call nothing where all is well.
+create function refuse_move() returns trigger
 language plpgsql set search_path = public, pg_temp
 as $$
 begin
-  if not (case old.state
+  raise exception 'a message may not go from % to %', old.state, new.state
+    using errcode = 'check_violation', constraint = 'outbound_messages_moves';
+end
+$$;
+create trigger guard_message before update of state on outbound_messages for each row
+  when (new.state is distinct from old.state and not (case old.state
     when 'sending' then new.state in ('sent', 'failed', 'unknown', 'waiting_retry')
     when 'waiting_retry' then new.state in ('sending', 'failed', 'abandoned', 'sent')  -- sent: late evidence
     when 'unknown' then new.state in ('sent', 'waiting_retry', 'failed', 'abandoned')
     when 'abandoned' then new.state = 'sent'  -- late evidence
     when 'failed' then new.state = 'sent'
     else false
-  end) then
-    raise exception 'a message may not go from % to %', old.state, new.state
-      using errcode = 'check_violation', constraint = 'outbound_messages_moves';
-  end if;
-  new.prev_state := old.state;
-  return new;
-end
-$$;
-create trigger guard_message before update of state on outbound_messages for each row
-  when (new.state is distinct from old.state) execute function guard_message();
+  end))
+  execute function refuse_move();
 
 -- I13: every attempt says the same.
 create function refuse_other_words() returns trigger
@@ -151,10 +146,9 @@ begin
   raise exception 'what a message says is fixed' using errcode = 'check_violation', constraint = 'outbound_messages_body';
 end
 $$;
-create trigger fix_words before update of subject, body_text, body_html, dedupe_key, prev_state
+create trigger fix_words before update of subject, body_text, body_html, dedupe_key
   on outbound_messages for each row
-  when ((new.subject, new.body_text, new.body_html, new.dedupe_key) is distinct from (old.subject, old.body_text, old.body_html, old.dedupe_key)
-    or (new.state = old.state and new.prev_state is distinct from old.prev_state))
+  when ((new.subject, new.body_text, new.body_html, new.dedupe_key) is distinct from (old.subject, old.body_text, old.body_html, old.dedupe_key))
   execute function refuse_other_words();
 
 -- I3: sent only by an accepted attempt. Asked once of all rows that a statement has changed, because a
@@ -188,7 +182,7 @@ begin
 end
 $$;
 create trigger begin_message before insert on outbound_messages for each row
-  when (new.state <> 'sending' or new.prev_state is not null) execute function refuse_forged_message();
+  when (new.state <> 'sending') execute function refuse_forged_message();
 
 create function guard_attempt() returns trigger
 language plpgsql set search_path = public, pg_temp

@@ -26,7 +26,7 @@ def new_id() -> UUID:
 
 def derived_id(*parts: object) -> UUID:
     """The one id of what `parts` name; parts must not contain a line break."""
-    return uuid5(NAMESPACE, "\n".join(str(part) for part in parts))
+    return uuid5(NAMESPACE, "\n".join([str(part) for part in parts]))
 
 
 def dedupe_key(enrollment_id: UUID, node_id: str, visit: int, channel: str = "email") -> str:

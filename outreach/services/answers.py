@@ -20,6 +20,9 @@ from outreach.sql import Tx
 from outreach.store import ledger
 from outreach.store.ledger import Acceptance, CourseTimer
 
+Course = tuple[tuple[str, datetime], ...]
+"""Timers that begin together: the name of each, and when it is due."""
+
 
 async def record_answers(tx: Tx, tenant_id: UUID, results: Sequence[Result]) -> list[Freed]:
     """Settle attempts as the first thing in a transaction; otherwise as `record_outcomes`."""
@@ -34,20 +37,20 @@ async def _settle_accepted(
 ) -> set[UUID]:
     # All are accepted at one moment, so what follows is the same for all at one step of a plan.
     courses: dict[tuple[int, str, int, str], int | None] = {}
+    known: dict[Course, int] = {}  # plans that are alike begin the same timers
     items: list[Acceptance] = []
-    timers: list[CourseTimer] = []
     for result in results:
         outcome, step = result.outcome, result.step
         if step is None or not isinstance(outcome, Accepted) or result.attempt > 1:
             continue
         key = (id(step.plan), step.node_id, step.visit, step.zone.key)
         if key not in courses:
-            begun = _timers_alone(step, now, len(courses))
-            courses[key] = None if begun is None else len(courses)
-            timers.extend(begun or ())
+            begun = _timers_alone(step, now)
+            courses[key] = None if begun is None else known.setdefault(begun, len(known))
         course = courses[key]
         if course is not None:
             items.append(_acceptance(result, step, outcome, course))
+    timers = [CourseTimer(course, *timer) for begun, course in known.items() for timer in begun]
     return await ledger.settle_accepted(tx, tenant_id, items, timers) if items else set()
 
 
@@ -64,10 +67,10 @@ def _acceptance(result: Result, step: ArmedStep, outcome: Accepted, course: int)
     )
 
 
-def _timers_alone(step: ArmedStep, now: datetime, course: int) -> list[CourseTimer] | None:
+def _timers_alone(step: ArmedStep, now: datetime) -> Course | None:
     """The timers that an acceptance at the step begins; None where more follows than timers."""
     here = Position(step.node_id, {step.node_id: step.visit}, now, None, None, None)
     advance = transitions.on_accepted(step.plan, here, now, (), step.zone, now)
     if advance is None or not advance.is_timers_only:
         return None
-    return [CourseTimer(course, timer.on, timer.due_at) for timer in advance.timers]
+    return tuple((timer.on, timer.due_at) for timer in advance.timers)

@@ -81,7 +81,8 @@ def send_context(
         recorder=recorder,
         turns=Turns(
             batch_max=settings.send_batch_max,
-            flying_max=settings.send_batch_max + settings.send_connections,
+            flying_max=settings.send_batch_max * settings.send_batches_in_flight
+            + settings.send_connections,
             room=provider.room,
         ),
     )

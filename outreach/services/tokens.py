@@ -129,18 +129,24 @@ def taken(
     at: datetime,
 ) -> list[Tokens]:
     """The tokens of a batch of (sender, domain), one entry a counter that has a cap."""
-    found: Tally[tuple[Scope, str, int]] = Tally()
-    for sender_id, domain in granted:
-        for window, _ in lanes[sender_id].caps():
-            found[Scope.SENDER, str(sender_id), window] += 1
-        for window, _ in domains[domain].caps():
-            found[Scope.DOMAIN, domain, window] += 1
-        for window, _ in tenant.windows():
-            found[Scope.TENANT, "", window] += 1
-    return [
-        Tokens(scope.value, key, window, bucket_of(at, window), count)
-        for (scope, key, window), count in sorted(found.items())
+    buckets = {window: bucket_of(at, window) for window in WINDOWS}
+    of_senders = Tally(sender_id for sender_id, _ in granted)
+    of_domains = Tally(domain for _, domain in granted)
+    found = [
+        Tokens(Scope.DOMAIN.value, domain, window, buckets[window], count)
+        for domain, count in sorted(of_domains.items())
+        for window, _ in domains[domain].caps()
     ]
+    found += [
+        Tokens(Scope.SENDER.value, str(sender_id), window, buckets[window], count)
+        for sender_id, count in sorted(of_senders.items())
+        for window, _ in lanes[sender_id].caps()
+    ]
+    found += [
+        Tokens(Scope.TENANT.value, "", window, buckets[window], len(granted))
+        for window, _ in tenant.windows()
+    ]
+    return found
 
 
 def every_window(armed: Sequence[tuple[UUID, str, datetime]]) -> list[Tokens]:

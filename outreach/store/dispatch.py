@@ -192,6 +192,7 @@ async def arm_sends(
             "action_ids": [g.action_id for g in grants],
             "message_ids": [g.message_id for g in grants],
             "attempts": [g.attempt for g in grants],
+            "has_retries": any(g.attempt > 1 for g in grants),
             "dedupe_keys": [g.dedupe_key for g in grants],
             "variant_ids": [g.variant_id for g in grants],
             "subjects": [g.subject for g in grants],

@@ -1,10 +1,8 @@
 -- name: begin_claim
 -- Act as a worker for the tenant, and wait for its lock, held to the end of the transaction. What the
--- next statements see was committed before the lock was ours. A process that freezes here loses it. Each
--- row is found by its key, whatever statistics say (see store/ledger.sql).
+-- next statements see was committed before the lock was ours. A process that freezes here loses it.
 select set_config('role', 'outreach_worker', true), set_config('app.tenant_id', %(tenant_id)s::text, true),
-  set_config('idle_in_transaction_session_timeout', '60s', true), set_config('enable_seqscan', 'off', true),
-  set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+  set_config('idle_in_transaction_session_timeout', '60s', true),
   pg_advisory_xact_lock(hashtextextended(%(tenant_id)s::text, 1));
 
 -- name: read_budget
@@ -275,7 +273,8 @@ again as (
   update outbound_messages m
   set state = 'sending', attempts = g.attempt, wake_at = %(deadline_at)s::timestamptz, updated_at = now()
   from granted g
-  where g.attempt > 1 and m.tenant_id = %(tenant_id)s::uuid and m.id = g.message_id and m.state = 'waiting_retry'
+  where %(has_retries)s::boolean and g.attempt > 1
+    and m.tenant_id = %(tenant_id)s::uuid and m.id = g.message_id and m.state = 'waiting_retry'
   returning m.id, g.action_id, g.attempt
 ),
 armed as (

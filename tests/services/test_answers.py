@@ -97,7 +97,7 @@ async def story(db: Database, message: Message) -> list[Any]:
             "select state, current_node_id, visits, latest_message_id is not null,"
             " message_node_id, previous, end_reason, accepted_at is not null"
             " from enrollments where id = %(e)s",
-            "select state, prev_state, attempts, counted_attempts, accepted_attempt,"
+            "select state, attempts, counted_attempts, accepted_attempt,"
             " provider_message_id, wake_at is null, failure_code, sent_at is not null,"
             " delivery from outbound_messages where enrollment_id = %(e)s",
             "select a.attempt, a.outcome, a.settled_by, a.http_status, a.detail"

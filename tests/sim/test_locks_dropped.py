@@ -225,11 +225,12 @@ LOCKS = (
     ),
 )
 
-# Locks whose absence costs time, or a ring of locks that the server breaks, but no invariant.
+# Locks whose absence costs time, or a ring of locks that the server breaks, or shows elsewhere.
 ORDER = "takes in one order what is written next, and would wait for it anyway"
 WORK = "spares work that two would do: the key of each event lets it count once"
 ENROLLMENT = "whoever settles a message holds its enrollment before"
 HINT = "a floor is a hint, which a look without it corrects within a minute"
+PACE = "four workers try at once what it keeps, in tests/services/test_concurrency.py"
 JOBS = "about jobs, of which every one may be lost"
 LEFT_OUT: Mapping[str, str] = {
     "deliveries.claim_deliveries": WORK,
@@ -239,6 +240,7 @@ LEFT_OUT: Mapping[str, str] = {
     "events.claim_unmatched": WORK,
     "events.raise_deliveries": ORDER,
     "ledger.lock_messages": ENROLLMENT,
+    "limits.lock_pace": PACE,
     "limits.recall_promised_actions": ORDER,
     "pauses.lock_held_actions": ORDER,
     "pauses.release_campaign_actions": ORDER,

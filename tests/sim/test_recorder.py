@@ -27,7 +27,10 @@ BEFORE_THE_FIRST = [point for point in ON_THE_WAY if point.startswith("claim")]
 
 # Whatever was in doubt for a while; events may have settled it since.
 IN_DOUBT: LiteralString = """
-select count(*) from outbound_messages where 'unknown' in (state, prev_state)
+select count(*) from outbound_messages m
+where m.state = 'unknown' or exists (
+  select from send_attempts a where a.message_id = m.id and a.settled_by in ('rescuer', 'event')
+)
 """
 BY_RECORDER: LiteralString = """
 select outcome::text, count(*) from send_attempts where settled_by = 'recorder' group by 1

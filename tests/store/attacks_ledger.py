@@ -93,17 +93,9 @@ LEDGER = (
         "begin_message",
         COPY_MESSAGE.format(
             changes="jsonb_build_object('id', new_id(), 'state', 'sent', 'accepted_attempt', 1,"
-            " 'sent_at', now(), 'prev_state', 'sending')"
+            " 'sent_at', now())"
         ),
         refused_by="outbound_messages_beginning",
-    ),
-    # Behind the trigger, which writes it: where a message came from is known.
-    Attack(
-        "I4",
-        "outbound_messages",
-        "prev_state is not null",
-        COPY_MESSAGE.format(changes="jsonb_build_object('id', new_id(), 'state', 'failed')"),
-        (WITHOUT_TRIGGERS,),
     ),
     Attack(
         "I8",
@@ -137,7 +129,6 @@ LEDGER = (
             "update outbound_messages set body_text = 'Other' where tenant_id = %(t)s",
             "update outbound_messages set body_html = 'Other' where tenant_id = %(t)s",
             "update outbound_messages set dedupe_key = 'Other' where tenant_id = %(t)s",
-            "update outbound_messages set prev_state = 'unknown' where tenant_id = %(t)s",
         )
     ),
 )
