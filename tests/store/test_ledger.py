@@ -67,8 +67,7 @@ async def a_message(db: Database, outcome: str = "armed") -> Message:
 async def state_of(db: Database, message: Message) -> str:
     rows = await run(
         db,
-        "select state::text from outbound_messages"
-        " where tenant_id = %(t)s and id = %(m)s",
+        "select state::text from outbound_messages where tenant_id = %(t)s and id = %(m)s",
         t=message.tenant_id,
         m=message.id,
     )
