@@ -54,6 +54,7 @@ RUN_SECONDS_MAX = 90.0
 LOOK_SECONDS = 0.25
 PER_MINUTE = 6_000
 PER_HOUR = 20_000
+PER_DAY = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,11 @@ def _prepare(screen: Screen) -> Ids:
     _import(screen)
     campaign = _campaign(screen)
     limits = _do("limits set --tenant", TENANT, "--scope", "sender", "--per-minute",
-                 f"{PER_MINUTE}", "--per-hour", f"{PER_HOUR}")  # fmt: skip
+                 f"{PER_MINUTE}", "--per-hour", f"{PER_HOUR}", "--per-day", f"{PER_DAY}",
+                 "--warm-up", f"{PER_DAY}")  # fmt: skip
     screen.step(
-        "A sender may send 20 mails a minute; for the demo that is raised, openly.",
+        "A new sender may send 20 mails a minute and 200 on its first day; for the demo both are"
+        " raised, openly.",
         limits.command,
     )
     launch = _do("campaigns launch", CAMPAIGN, "--tenant", TENANT)

@@ -104,7 +104,7 @@ async def test_an_unknown_message_is_kept_and_adopted_when_it_is_known(db: Datab
     message = await make_sent(db, enrollment)
     await run(
         db,
-        "update outbound_messages set provider_message_id = 'Xlate' where id = %(m)s",
+        "update send_attempts set provider_message_id = 'Xlate' where message_id = %(m)s",
         m=message.id,
     )
     assert await adopt_events(db) == 1

@@ -204,10 +204,11 @@ async def make_message(
         " action as (update scheduled_actions set message_id = %(m)s"
         "  where tenant_id = %(t)s and id = %(action)s)"
         " insert into send_attempts"
-        "  (tenant_id, message_id, attempt, outcome, armed_at, deadline_at, settled_at)"
+        "  (tenant_id, message_id, attempt, outcome, armed_at, deadline_at, settled_at,"
+        "   provider_message_id)"
         " values (%(t)s, %(m)s, 1, %(outcome)s::attempt_outcome, now() - %(age)s,"
         "  now() - %(age)s + interval '10 seconds',"
-        "  case when %(outcome)s <> 'armed' then now() end)",
+        "  case when %(outcome)s <> 'armed' then now() end, %(provider_id)s)",
         t=enrollment.tenant_id,
         m=message.id,
         e=enrollment.id,
