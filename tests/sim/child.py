@@ -59,6 +59,7 @@ POINTS = {
     "request: answered": Point(SendGrid, "send", "after"),
     "request: recovered, file not removed": Point(recover, "_settle_some", "after"),
     "record: not begun": Point(send, "record", "before"),
+    "record: accepted, not committed": Point(ledger, "settle_accepted", "after"),
     "record: settled, not committed": Point(ledger, "settle_attempts", "after"),
     "record: committed": Point(send, "record", "after"),
     "tokens: given back, not committed": Point(counters, "give_back_tokens", "after"),

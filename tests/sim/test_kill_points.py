@@ -18,6 +18,8 @@ from tests.support.factories import run
 
 # One trial for each part of the work, with a kill at each of its points, one after the other.
 PARTS = {part: list(points) for part, points in groupby(POINTS, lambda p: p.split(":")[0])}
+# What the last of these recovers: attempts of which it is certain that they never left.
+PARTS["request"].insert(-1, "claim: committed")
 
 UNKNOWN: LiteralString = "select count(*) from outbound_messages where state = 'unknown'"
 
