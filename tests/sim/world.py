@@ -69,6 +69,11 @@ UNPARK: LiteralString = "update tenants set parked_until = null where parked_unt
 PROVIDER_LATER: LiteralString = """
 update installation set provider_later_until = null where provider_later_until is not null
 """
+# Lives have no watch over the database, as workers have: that a restart lost nothing is said for them.
+LOOKED_AT: LiteralString = """
+update installation set fence_started_at = pg_postmaster_start_time()
+where data_loss_held_at is null and fence_started_at <> pg_postmaster_start_time()
+"""
 ARMED: LiteralString = """
 select message_id::text, attempt from send_attempts where outcome = 'armed'
 """
@@ -173,6 +178,7 @@ class World:
     async def pass_time(self) -> int:
         """Deadlines pass, retries become due, the provider's pause ends; how much that changed."""
         await run(self.db, UNPARK)
+        await run(self.db, LOOKED_AT)
         changed = 0
         async with self.db.connection() as connection:
             for statement in (PAST_DEADLINE, RETRIES_DUE, PROVIDER_LATER):
