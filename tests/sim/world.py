@@ -69,7 +69,7 @@ UNPARK: LiteralString = "update tenants set parked_until = null where parked_unt
 PROVIDER_LATER: LiteralString = """
 update installation set provider_later_until = null where provider_later_until is not null
 """
-# Lives have no watch over the database, as workers have: that a restart lost nothing is said for them.
+# Lives have no watch over the database, as workers have; that a restart lost nothing is said here.
 LOOKED_AT: LiteralString = """
 update installation set fence_started_at = pg_postmaster_start_time()
 where data_loss_held_at is null and fence_started_at <> pg_postmaster_start_time()
