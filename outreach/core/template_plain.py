@@ -49,7 +49,8 @@ class Plain:
                 return None
             values.append(value)
         text = self.words % self.in_places(values)
-        return text if len(text) <= TEXT_LENGTH_MAX else None
+        # Liquid writes the ends of lines in one way.
+        return text if len(text) <= TEXT_LENGTH_MAX and "\r" not in text else None
 
 
 def plain(template: BoundTemplate) -> Plain | None:

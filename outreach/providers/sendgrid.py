@@ -82,6 +82,7 @@ class SendGrid:
         assert self._session is not None
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         await self._session.close()
         self._session = None
 

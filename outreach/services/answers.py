@@ -15,6 +15,7 @@ from uuid import UUID
 from outreach.core import transitions
 from outreach.core.outcome import Accepted
 from outreach.core.transitions import Position
+from outreach.db import Database, Role
 from outreach.services.outcomes import ArmedStep, Freed, Result, record_outcomes
 from outreach.sql import Tx
 from outreach.store import ledger
@@ -24,12 +25,19 @@ Course = tuple[tuple[str, datetime], ...]
 """Timers that begin together: the name of each, and when it is due."""
 
 
-async def record_answers(tx: Tx, tenant_id: UUID, results: Sequence[Result]) -> list[Freed]:
-    """Settle attempts as the first thing in a transaction; otherwise as `record_outcomes`."""
-    now = await ledger.begin_record(tx, tenant_id)
-    settled = await _settle_accepted(tx, tenant_id, results, now)
+async def record_answers(db: Database, tenant_id: UUID, results: Sequence[Result]) -> list[Freed]:
+    """Settle attempts as `record_outcomes` does, each once however often it is repeated.
+
+    In two transactions, because each locks its enrollments in the order of their ids.
+    """
+    async with db.connection() as tx, tx.transaction():
+        now = await ledger.begin_record(tx, tenant_id)
+        settled = await _settle_accepted(tx, tenant_id, results, now)
     others = [result for result in results if result.message_id not in settled]
-    return await record_outcomes(tx, tenant_id, others)
+    if not others:
+        return []
+    async with db.transaction(Role.WORKER, tenant_id) as tx:
+        return await record_outcomes(tx, tenant_id, others)
 
 
 async def _settle_accepted(

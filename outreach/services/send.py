@@ -127,17 +127,30 @@ async def send_due(
 
 async def _claim(context: SendContext, tenant_id: UUID) -> Claim | None:
     """The next batch, no larger than what can begin within a second; None without room."""
-    size = min(context.batch_max, context.provider.room())
+    turns = context.turns
+    size = min(context.batch_max, context.provider.room() - turns.reserved)
     if size < 1:
         return None
-    claim = await claim_batch(
-        context.db,
-        tenant_id,
-        size_max=size,
-        terms=context.terms,
-        deadline_seconds=context.deadline_seconds,
-        recorder=context.recorder,
-    )
+    turns.reserved += size
+    mails = 0
+    try:
+        claim = await claim_batch(
+            context.db,
+            tenant_id,
+            size_max=size,
+            terms=context.terms,
+            deadline_seconds=context.deadline_seconds,
+            recorder=context.recorder,
+        )
+        await _see_to_the_rest(context, tenant_id, claim)
+        mails = len(claim.mails)
+        return claim
+    finally:
+        turns.reserved -= size - mails  # each of the others when its request begins
+
+
+async def _see_to_the_rest(context: SendContext, tenant_id: UUID, claim: Claim) -> None:
+    """What a claim leaves to do before its mails may go."""
     try:
         context.armed(tenant_id, claim.mails)  # before the first request: the fence remembers it
         await refuse(context.db, tenant_id, claim.refused)
@@ -145,7 +158,6 @@ async def _claim(context: SendContext, tenant_id: UUID) -> Claim | None:
     except BaseException:  # nobody sends these
         context.recorder.lapse(claim.attempts)
         raise
-    return claim
 
 
 async def _deliver(context: SendContext, tenant_id: UUID, claim: Claim, flight: Flight) -> None:
@@ -180,6 +192,7 @@ def _let_lapse(recorder: Recorder, mail: Mail, _: asyncio.Task[Outcome]) -> None
 
 async def _hand_over(context: SendContext, mail: Mail, start_by: float) -> Outcome:
     """One request, with a word to the recorder before it leaves and when it is answered."""
+    context.turns.reserved -= 1
     slot = context.recorder.slot(mail.message_id, mail.attempt)
     outcome = await context.provider.send(mail, start_by=start_by, leaving=slot.leaving)
     slot.answered(outcome)
@@ -203,8 +216,7 @@ async def record(db: Database, tenant_id: UUID, results: Sequence[Result]) -> No
     pause_seconds = 0.1
     while True:
         try:
-            async with db.connection() as tx, tx.transaction():
-                freed = await record_answers(tx, tenant_id, results)
+            freed = await record_answers(db, tenant_id, results)
             break
         except (psycopg.Error, Unavailable) as error:
             if isinstance(error, psycopg.Error) and not is_connection_lost(error):

@@ -45,6 +45,7 @@ class Turns:
     flying_max: int = 200  # a turn begins below this many messages on their way
     places: int = 8  # how many tasks the worker runs at a time
     room: Callable[[], int] = _always  # what the provider's client could begin now
+    reserved: int = 0  # claimed, or to be claimed, and not begun: the client does not know of them
     _time: float = 0.0
     _claiming: int = 0
     _flying: int = 0
@@ -67,7 +68,11 @@ class Turns:
         if self._claiming == self._flying == 0:
             return True  # nobody's end would open the gate again
         expected = self._flying + self._claiming * self.batch_max
-        return self._claiming < CLAIMS_MAX and expected < self.flying_max and self.room() > 0
+        return self._claiming < CLAIMS_MAX and expected < self.flying_max and self.free_room() > 0
+
+    def free_room(self) -> int:
+        """What could begin now beside all that is about to."""
+        return self.room() - self.reserved
 
     def _look(self) -> None:
         """Grant what turns can be granted now."""
