@@ -37,6 +37,8 @@ CONNECT_SECONDS_MAX = 5.0
 # One timer looks after all requests: aiohttp's, one or two for each, cost a seventh of a request.
 LOOK_SECONDS = 0.1
 ANSWER_BYTES_MAX = 4_096
+# Until answers tell: what is claimed for a provider that is slower waits in vain for a connection.
+FIRST_LATENCY_SECONDS = 0.5
 # How much one more answer moves the estimate of the latency.
 LATENCY_WEIGHT = 0.05
 
@@ -54,7 +56,7 @@ class SendGrid:
         self._session: aiohttp.ClientSession | None = None
         self._bodies: set[_Body] = set()  # of the requests that run
         self._timer: asyncio.TimerHandle | None = None
-        self._latency_seconds = 0.05
+        self._latency_seconds = FIRST_LATENCY_SECONDS
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -101,12 +103,13 @@ class SendGrid:
         self._bodies.add(body)
         if self._timer is None:
             self._look_later()
-        began = monotonic()
         try:
             outcome = await self._post(body)
         finally:
             self._bodies.discard(body)
-        self._latency_seconds += LATENCY_WEIGHT * (monotonic() - began - self._latency_seconds)
+        if body.left_at is not None:  # waiting for a connection is not the provider's time
+            seconds = monotonic() - body.left_at
+            self._latency_seconds += LATENCY_WEIGHT * (seconds - self._latency_seconds)
         return outcome
 
     async def _post(self, body: _Body) -> Outcome:
@@ -119,16 +122,18 @@ class SendGrid:
         except asyncio.CancelledError:
             if not body.is_late or body.task.uncancel() > 0:
                 raise
-            return Unknown("no answer in time") if body.has_left else NotSent("not begun in time")
+            if body.left_at is None:
+                return NotSent("not begun in time")
+            return Unknown("no answer in time")
         except aiohttp.ConnectionTimeoutError:
             return NotSent("no connection in time")
         except aiohttp.ClientConnectorError as error:
             return NotSent(f"no connection: {type(error).__name__}", is_unreachable=True)
         except TimeoutError:
-            assert not body.has_left, "no timer of aiohttp runs once the body has left"
+            assert body.left_at is None, "no timer of aiohttp runs once the body has left"
             return NotSent("not begun in time")
         except aiohttp.ClientError as error:
-            if not body.has_left:
+            if body.left_at is None:
                 return NotSent(body.kept_back or f"not written: {type(error).__name__}")
             return Unknown(f"no readable answer: {type(error).__name__}")
         finally:
@@ -141,7 +146,8 @@ class SendGrid:
         """End the requests whose time is over, waiting for a connection or for an answer."""
         now = monotonic()
         for body in self._bodies:
-            if now > (body.end_by if body.has_left else body.start_by) and not body.is_late:
+            ends_at = body.start_by if body.left_at is None else body.end_by
+            if now > ends_at and not body.is_late:
                 body.is_late = True
                 body.task.cancel()
         self._timer = None
@@ -167,7 +173,7 @@ class _Body(aiohttp.BytesPayload):
         self.start_by = start_by
         self.end_by = end_by
         self.is_late = False  # its task has been told to end
-        self.has_left = False
+        self.left_at: float | None = None
         self.kept_back: str | None = None
         self._leaving = leaving
 
@@ -175,12 +181,13 @@ class _Body(aiohttp.BytesPayload):
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
         """Write it; raises, and nothing of it is written, when it may not leave any more."""
-        if monotonic() > self.start_by:
+        now = monotonic()
+        if now > self.start_by:
             self.kept_back = "not begun in time"
             raise TimeoutError(self.kept_back)
         if self._leaving is not None:
             self._leaving()
-        self.has_left = True
+        self.left_at = now
         await super().write_with_length(writer, content_length)
 
 

@@ -62,7 +62,7 @@ class SendContext:
     deadline_seconds: float = 10.0
     recorder: Recorder = NO_RECORDER
     armed: Callable[[UUID, Sequence[Mail]], None] = lambda tenant_id, mails: None
-    turns: Turns = field(default_factory=Turns)
+    turns: Turns = field(kw_only=True)
 
 
 def send_context(
@@ -117,18 +117,16 @@ async def send_due(
             if not running:
                 return has_more
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await asyncio.gather(*done)
     finally:
         seat.leave()
-        if running:
-            await asyncio.wait(running)
+        await asyncio.gather(*running, return_exceptions=True)  # the first failure has been told
 
 
 async def _claim(context: SendContext, tenant_id: UUID) -> Claim | None:
     """The next batch, no larger than what can begin within a second; None without room."""
     turns = context.turns
-    size = min(context.batch_max, context.provider.room() - turns.reserved)
+    size = min(context.batch_max, turns.free_room())
     if size < 1:
         return None
     turns.reserved += size

@@ -24,8 +24,8 @@ CLAIMS_MAX = 2
 TENURE_BATCHES = 5
 
 
-def _always() -> int:
-    return 1
+def _endless() -> int:
+    return 2**31
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Turns:
     batch_max: int = 100
     flying_max: int = 200  # a turn begins below this many messages on their way
     places: int = 8  # how many tasks the worker runs at a time
-    room: Callable[[], int] = _always  # what the provider's client could begin now
+    room: Callable[[], int] = _endless  # what the provider's client could begin now
     reserved: int = 0  # claimed, or to be claimed, and not begun: the client does not know of them
     _time: float = 0.0
     _claiming: int = 0

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from outreach.db import Database
-from outreach.dev.sandbox import Act, FaultOrder, When
+from outreach.dev.sandbox import Act, FaultOrder, SandboxSettings, When
 from outreach.providers.sendgrid import SendGrid
 from outreach.services.apply_events import apply_events
 from outreach.services.claim import claim_batch
@@ -338,3 +338,13 @@ async def test_an_outage_costs_few_mails_and_one_finds_its_end(db: Database) -> 
 async def _let_the_wait_end(db: Database) -> None:
     await run(db, "update installation set provider_later_until = now()")
     await run(db, "update tenants set parked_until = null")
+
+
+async def test_a_slow_provider_gets_no_more_than_can_begin_in_time(db: Database) -> None:
+    campaigns = [await due_campaign(db, 12) for _ in range(3)]
+    settings = SandboxSettings(latency_ms=900)
+    async with sending(db, settings=settings, send_connections=8) as (context, sandbox):
+        await asyncio.gather(*(drain(context, campaign.tenant_id) for campaign in campaigns))
+        assert len(sandbox.accepted) == 36
+    outcomes = await run(db, "select outcome::text, count(*) from send_attempts group by 1")
+    assert dict(outcomes) == {"accepted": 36}, "no request waited for a connection in vain"
