@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -11,71 +10,7 @@ import pytest
 
 from outreach.core.plan import validate_plan
 from outreach.core.plan_json import to_camel
-
-SEND = {"action": "send", "subject": "Hello", "body": "Hello {{ contact.first_name }}"}
-PLAN: dict[str, Any] = {
-    "version": "1.0",
-    "timezone": "Europe/Berlin",
-    "quiet_hours": {"start": "21:00", "end": "07:30"},
-    "send_window": {"days": ["mon", "tue"], "start": "08:00", "end": "18:00"},
-    "start_node_id": "intro",
-    "nodes": [
-        {
-            "id": "intro",
-            **SEND,
-            "schedule": {"delay": "PT1H"},
-            "transitions": [
-                {"on": "opened", "to": "rest", "within": "PT72H"},
-                {"on": "no_open", "to": "bump", "after": "PT72H"},
-            ],
-        },
-        {"id": "rest", "action": "wait", "transitions": [{"on": "no_click", "to": "bump"}]},
-        {
-            "id": "bump",
-            "action": "send",
-            "variants": [
-                {"id": "a", "weight": 1, "subject": "s", "body": "b"},
-                {"id": "b", "weight": 1, "subject": "s", "body": "b"},
-            ],
-        },
-    ],
-}
-
-Change = Callable[[dict[str, Any]], object]
-
-
-def changed(change: Change) -> dict[str, Any]:
-    plan = deepcopy(PLAN)
-    change(plan)
-    return plan
-
-
-def found(plan: object) -> list[tuple[str, str]]:
-    return [(problem.path, problem.message) for problem in validate_plan(json.dumps(plan))]
-
-
-def paths(plan: object) -> list[str]:
-    return [path for path, _ in found(plan)]
-
-
-def put(*place: str | int, value: object) -> Change:
-    def change(plan: dict[str, Any]) -> None:
-        at: Any = plan
-        for step in place[:-1]:
-            at = at[step]
-        at[place[-1]] = value
-
-    return change
-
-
-def drop(*place: str | int) -> Change:
-    def change(plan: dict[str, Any]) -> None:
-        at: Any = plan
-        for step in place[:-1]:
-            at = at[step]
-        del at[place[-1]]
-
-    return change
+from tests.core.plan_support import PLAN, SEND, Change, changed, drop, found, paths, put
 
 
 def test_the_plan_without_a_change_is_right() -> None:
@@ -323,92 +258,3 @@ def test_what_variants_or_personalize_supply_need_not_be_said() -> None:
     plan["nodes"][2]["variants"] = []
     del plan["nodes"][2]["personalize"]
     assert paths(plan) == ["$.nodes[2].subject", "$.nodes[2].body"]
-
-
-def loop(*nodes: tuple[str, str, list[dict[str, str]]], delay: str = "PT0S") -> dict[str, Any]:
-    made = [
-        {
-            "id": node_id,
-            "action": action,
-            "transitions": transitions,
-            **(SEND | {"schedule": {"delay": delay}} if action == "send" else {}),
-        }
-        for node_id, action, transitions in nodes
-    ]
-    return {**PLAN, "start_node_id": nodes[0][0], "nodes": made}
-
-
-def go(on: str, to: str, **times: str) -> dict[str, str]:
-    return {"on": on, "to": to, **times}
-
-
-@pytest.mark.parametrize(
-    "plan",
-    [
-        loop(("a", "send", [go("no_open", "a")])),
-        loop(
-            ("a", "send", [go("opened", "b")]), ("b", "send", [go("no_reply", "a", after="PT1S")])
-        ),
-        loop(("a", "send", [go("opened", "w")]), ("w", "wait", [go("clicked", "a")])),
-        loop(("a", "send", [go("delivered", "a")]), delay="PT1H"),
-        loop(
-            ("a", "send", [go("opened", "w")]),
-            ("w", "wait", [go("no_click", "v", after="PT1H")]),
-            ("v", "wait", [go("clicked", "w")]),
-        ),
-        loop(("a", "send", [go("opened", "b"), go("clicked", "b")]), ("b", "send", [])),
-    ],
-    ids=["timer", "one timer of two", "event at a wait", "delay", "waits with a timer", "diamond"],
-)
-def test_a_loop_that_takes_time_may_run(plan: dict[str, Any]) -> None:
-    assert found(plan) == []
-
-
-@pytest.mark.parametrize(
-    ("plan", "path"),
-    [
-        (loop(("a", "send", [go("delivered", "a")])), "$.nodes[0].transitions[0].to"),
-        (loop(("a", "send", [go("failed", "a")])), "$.nodes[0].transitions[0].to"),
-        (
-            loop(("a", "send", [go("no_open", "a", after="PT0S")])),
-            "$.nodes[0].transitions[0].to",
-        ),
-        (
-            loop(("a", "send", [go("opened", "b")]), ("b", "send", [go("opened", "a")])),
-            "$.nodes[1].transitions[0].to",
-        ),
-        (
-            loop(
-                ("a", "send", [go("delivered", "w")]),
-                ("w", "wait", [go("no_open", "a", after="PT0S")]),
-            ),
-            "$.nodes[1].transitions[0].to",
-        ),
-        (
-            loop(
-                ("a", "send", [go("opened", "w")]),
-                ("w", "wait", [go("clicked", "v")]),
-                ("v", "wait", [go("opened", "w")]),
-            ),
-            "$.nodes[2].transitions[0].to",
-        ),
-    ],
-    ids=["delivery", "failure", "timer of nothing", "two sends", "wait of nothing", "only waits"],
-)
-def test_a_loop_in_which_nothing_waits_is_refused(plan: dict[str, Any], path: str) -> None:
-    assert [(where, "nothing waits" in words) for where, words in found(plan)] == [(path, True)]
-
-
-def test_both_ways_round_are_named() -> None:
-    plan = loop(
-        ("a", "send", [go("opened", "b"), go("clicked", "a")]), ("b", "send", [go("opened", "a")])
-    )
-    assert paths(plan) == ["$.nodes[1].transitions[0].to", "$.nodes[0].transitions[1].to"]
-
-
-def test_a_long_chain_of_nodes_is_walked_without_recursion() -> None:
-    nodes = [
-        {"id": str(i), "action": "wait", "transitions": [go("opened", str(i + 1))]}
-        for i in range(2_000)
-    ]
-    assert "$.nodes" in paths({**PLAN, "start_node_id": "0", "nodes": nodes})
