@@ -20,6 +20,7 @@ drop function if exists slowed_cap(integer, reputation_state);
 drop function if exists ramp_cap(integer, double precision);
 drop function if exists warm_seconds(timestamptz, double precision, reputation_state, timestamptz, timestamptz);
 drop function if exists add_tokens(integer[], integer[], integer, integer, integer);
+drop function if exists used_tokens(uuid, text, text, timestamptz);
 drop function if exists live_tokens(integer[], integer[], integer);
 drop function if exists guard_attempt();
 drop function if exists refuse_move();

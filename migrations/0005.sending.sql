@@ -285,6 +285,22 @@ as $$
   select floor(extract(epoch from at))::integer / (window_seconds / 60) - case window_seconds when 60 then 63 else 62 end
 $$;
 
+-- Live tokens of a key in each window. One query, so that it becomes part of the statement that asks.
+create function used_tokens(tenant uuid, scope_name text, key_name text, at timestamptz)
+returns table (minute integer, hour integer, day integer)
+language sql stable
+as $$
+  select
+    coalesce(max(live.tokens) filter (where c.window_seconds = 60), 0),
+    coalesce(max(live.tokens) filter (where c.window_seconds = 3600), 0),
+    coalesce(max(live.tokens) filter (where c.window_seconds = 86400), 0)
+  from rate_limit_counters c
+  cross join lateral (
+    select live_tokens(c.bucket_at, c.bucket_used, expired_bucket(at, c.window_seconds)) as tokens
+  ) live
+  where c.tenant_id = tenant and c.scope = scope_name and c.key = key_name
+$$;
+
 -- The cap of one window: the first of a particular and a general word that speaks of it, else the
 -- default; `off` speaks of every window. No cap is the largest integer. Twin of core/limits.py `effective`.
 create function cap_in_force(own integer, own_is_off boolean, general integer, general_is_off boolean, fallback integer)

@@ -111,17 +111,7 @@ left join send_rate_limits own on own.tenant_id = s.tenant_id and own.scope = 's
 left join send_rate_limits general on general.tenant_id = s.tenant_id and general.scope = 'sender' and general.key = ''
 cross join lateral sender_caps(s, own, general, %(minute_default)s::int, %(hour_default)s::int, %(day_default)s::int,
   %(warmup_default)s::int, statement_timestamp()) caps
-cross join lateral (
-  select
-    coalesce(max(live.tokens) filter (where c.window_seconds = 60), 0) as minute,
-    coalesce(max(live.tokens) filter (where c.window_seconds = 3600), 0) as hour,
-    coalesce(max(live.tokens) filter (where c.window_seconds = 86400), 0) as day
-  from rate_limit_counters c
-  cross join lateral (
-    select live_tokens(c.bucket_at, c.bucket_used, expired_bucket(clock_timestamp(), c.window_seconds)) as tokens
-  ) live
-  where c.tenant_id = s.tenant_id and c.scope = 'sender' and c.key = s.id::text
-) used
+cross join lateral used_tokens(s.tenant_id, 'sender', s.id::text, statement_timestamp()) used
 where s.tenant_id = %(tenant_id)s::uuid
 order by head.due_at;
 
@@ -232,17 +222,7 @@ cross join lateral (
     cap_in_force(own.per_hour_max, own.is_off, general.per_hour_max, general.is_off, %(hour_default)s::int) as hour,
     cap_in_force(own.per_day_max, own.is_off, general.per_day_max, general.is_off, %(day_default)s::int) as day
 ) caps
-cross join lateral (
-  select
-    coalesce(max(live.tokens) filter (where c.window_seconds = 60), 0) as minute,
-    coalesce(max(live.tokens) filter (where c.window_seconds = 3600), 0) as hour,
-    coalesce(max(live.tokens) filter (where c.window_seconds = 86400), 0) as day
-  from rate_limit_counters c
-  cross join lateral (
-    select live_tokens(c.bucket_at, c.bucket_used, expired_bucket(clock_timestamp(), c.window_seconds)) as tokens
-  ) live
-  where c.tenant_id = %(tenant_id)s::uuid and c.scope = 'domain' and c.key = d.domain
-) used;
+cross join lateral used_tokens(%(tenant_id)s::uuid, 'domain', d.domain, statement_timestamp()) used;
 
 -- name: arm_sends
 -- The grant in one statement: new ledger rows, attempts, and their actions claimed. Returns the

@@ -27,17 +27,7 @@ cross join lateral (
         warm.seconds) as ramp
   ) given
 ) caps
-cross join lateral (
-  select
-    coalesce(max(live.tokens) filter (where c.window_seconds = 60), 0) as minute,
-    coalesce(max(live.tokens) filter (where c.window_seconds = 3600), 0) as hour,
-    coalesce(max(live.tokens) filter (where c.window_seconds = 86400), 0) as day
-  from rate_limit_counters c
-  cross join lateral (
-    select live_tokens(c.bucket_at, c.bucket_used, expired_bucket(clock_timestamp(), c.window_seconds)) as tokens
-  ) live
-  where c.tenant_id = p.tenant_id and c.scope = 'pool' and c.key = p.name
-) used
+cross join lateral used_tokens(p.tenant_id, 'pool', p.name, statement_timestamp()) used
 where p.tenant_id = %(tenant_id)s::uuid and p.name = any (%(names)s::text[]);
 
 -- name: list_pools
