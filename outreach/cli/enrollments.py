@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -21,7 +20,7 @@ CampaignOption = Annotated[
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; everybody sees it.")]
 
-Act = Callable[[Database, UUID], Coroutine[Any, Any, list[ContactEnrollment]]]
+Act = Callable[..., Coroutine[Any, Any, list[ContactEnrollment]]]
 
 
 @app.command("pause")
@@ -33,13 +32,7 @@ def pause_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Send the contact nothing more until resumed; what it does meanwhile still counts."""
-    _act(
-        lambda db, tenant_id: enrollment_control.pause(
-            db, tenant_id, contact, campaign=campaign, reason=reason, actor=actor()
-        ),
-        tenant,
-        as_json=as_json,
-    )
+    _act(enrollment_control.pause, tenant, contact, campaign, reason, as_json=as_json)
 
 
 @app.command("resume")
@@ -51,13 +44,7 @@ def resume_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Let a paused contact go on; what waited is due at once."""
-    _act(
-        lambda db, tenant_id: enrollment_control.resume(
-            db, tenant_id, contact, campaign=campaign, reason=reason, actor=actor()
-        ),
-        tenant,
-        as_json=as_json,
-    )
+    _act(enrollment_control.resume, tenant, contact, campaign, reason, as_json=as_json)
 
 
 @app.command("stop")
@@ -69,18 +56,15 @@ def stop_command(
     as_json: JsonFlag = False,
 ) -> None:
     """End the contact's campaigns for good; the address may still be enrolled in others."""
-    _act(
-        lambda db, tenant_id: enrollment_control.stop(
-            db, tenant_id, contact, campaign=campaign, reason=reason, actor=actor()
-        ),
-        tenant,
-        as_json=as_json,
-    )
+    _act(enrollment_control.stop, tenant, contact, campaign, reason, as_json=as_json)
 
 
-def _act(act: Act, tenant: str, *, as_json: bool) -> None:
+def _act(
+    act: Act, tenant: str, contact: str, campaign: str | None, reason: str | None, *, as_json: bool
+) -> None:
     async def work(db: Database) -> list[ContactEnrollment]:
-        return await act(db, await tenant_id_of(db, tenant))
+        tenant_id = await tenant_id_of(db, tenant)
+        return await act(db, tenant_id, contact, campaign=campaign, reason=reason, actor=actor())
 
     found = run(work)
     data = [{"id": one.id, "campaign": one.campaign, "state": one.state} for one in found]

@@ -6,6 +6,7 @@ and logs them. How they are run stands in `tasks/runner.py`, where they run in `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from procrastinate import JobContext
@@ -19,7 +20,7 @@ from outreach.services.sweep import keep_house, sweep_once
 from outreach.store.wakeups import MAINTENANCE, QUEUES
 from outreach.tasks.context import WorkerContext, context_of
 from outreach.tasks.procrastinate_app import app
-from outreach.tasks.runner import RETRY, SLICE_SECONDS, in_slices, run
+from outreach.tasks.runner import RETRY, SLICE_SECONDS, Work, in_slices, run
 
 UPKEEP_PRIORITY = 20  # short, and everything else depends on it
 SLACK_SECONDS = 10.0
@@ -60,76 +61,49 @@ async def apply_events_task(job: JobContext) -> None:
     await run(job, "apply_events", apply)
 
 
-@app.periodic(cron="* * * * * *")
-@app.task(
-    name="sweep",
-    queue=MAINTENANCE,
-    queueing_lock="sweep",
-    priority=UPKEEP_PRIORITY,
-    retry=RETRY,
-    pass_context=True,
-)
-async def sweep_task(job: JobContext, timestamp: int) -> None:
+def upkeep(name: str, cron: str) -> Callable[[Work], Work]:
+    """A periodic task of the maintenance queue; one at a time waits in it."""
+
+    def register(step: Work) -> Work:
+        @app.periodic(cron=cron)
+        @app.task(
+            name=name,
+            queue=MAINTENANCE,
+            queueing_lock=name,
+            priority=UPKEEP_PRIORITY,
+            retry=RETRY,
+            pass_context=True,
+        )
+        async def task(job: JobContext, timestamp: int) -> None:
+            await run(job, name, step)
+
+        return step
+
+    return register
+
+
+@upkeep("sweep", "* * * * * *")
+async def sweep(worker: WorkerContext) -> bool:
     """Each second: wake whatever has something to do."""
-
-    async def sweep(worker: WorkerContext) -> bool:
-        await sweep_once(worker.db)
-        return False
-
-    await run(job, "sweep", sweep)
+    await sweep_once(worker.db)
+    return False
 
 
-@app.periodic(cron="* * * * * */2")
-@app.task(
-    name="rescue",
-    queue=MAINTENANCE,
-    queueing_lock="rescue",
-    priority=UPKEEP_PRIORITY,
-    retry=RETRY,
-    pass_context=True,
-)
-async def rescue_task(job: JobContext, timestamp: int) -> None:
+@upkeep("rescue", "* * * * * */2")
+async def rescue_attempts(worker: WorkerContext) -> bool:
     """Each two seconds: settle attempts that nobody answered for."""
-
-    async def settle(worker: WorkerContext) -> bool:
-        return await in_slices(worker, lambda: rescue(worker.db))
-
-    await run(job, "rescue", settle)
+    return await in_slices(worker, lambda: rescue(worker.db))
 
 
-@app.periodic(cron="* * * * * 20")
-@app.task(
-    name="settle_unknowns",
-    queue=MAINTENANCE,
-    queueing_lock="settle_unknowns",
-    priority=UPKEEP_PRIORITY,
-    retry=RETRY,
-    pass_context=True,
-)
-async def settle_unknowns_task(job: JobContext, timestamp: int) -> None:
+@upkeep("settle_unknowns", "* * * * * 20")
+async def settle(worker: WorkerContext) -> bool:
     """Each minute: ask the provider's logs, and apply the campaigns' policies."""
-
-    async def settle(worker: WorkerContext) -> bool:
-        return await in_slices(worker, lambda: settle_unknowns(worker.db, worker.logs))
-
-    await run(job, "settle_unknowns", settle)
+    return await in_slices(worker, lambda: settle_unknowns(worker.db, worker.logs))
 
 
-@app.periodic(cron="* * * * *")
-@app.task(
-    name="maintain",
-    queue=MAINTENANCE,
-    queueing_lock="maintain",
-    priority=UPKEEP_PRIORITY,
-    retry=RETRY,
-    pass_context=True,
-)
-async def maintain_task(job: JobContext, timestamp: int) -> None:
+@upkeep("maintain", "* * * * *")
+async def maintain(worker: WorkerContext) -> bool:
     """Each minute: partitions ahead, litter gone, senders judged, events adopted."""
-
-    async def maintain(worker: WorkerContext) -> bool:
-        await keep_house(worker.db)
-        await judge_senders(worker.db)
-        return await in_slices(worker, lambda: adopt_events(worker.db))
-
-    await run(job, "maintain", maintain)
+    await keep_house(worker.db)
+    await judge_senders(worker.db)
+    return await in_slices(worker, lambda: adopt_events(worker.db))
