@@ -3,7 +3,7 @@
 Each attack stands beside the same act done rightly, so that what refuses is the constraint it names
 and not a slip of the test. Numbers are those of the design: I1 one message a step, I2 one attempt
 that may have been accepted, I3 sent only with proof, I4 only legal moves, I8 nothing waits for
-ever, I12 no tenant reaches another's, I13 what a message says is fixed.
+ever. Whom it lets near is in test_ledger_rights.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ import pytest
 
 from outreach.core.states import AttemptOutcome, MessageState
 from outreach.db import Database, Role, set_actor
+from tests.store.ledger_support import ACTORS, ATTEMPT, MOVE, OWNER, SETTLE, a_message, act, attack
 from tests.support.database import Databases
-from tests.support.factories import Message, enroll, make_campaign, make_message, make_sent, run
-
-OWNER = "owner"
-ACTORS = (OWNER, Role.WORKER)
+from tests.support.factories import Message, enroll, make_campaign, make_sent, run
 
 
 @pytest.fixture(scope="module")
@@ -37,31 +35,6 @@ COLUMNS: LiteralString = (
     " dedupe_key, to_address, to_domain, from_address, from_name, subject, body_text, body_html,"
     " wake_at"
 )
-
-
-async def act(
-    db: Database, actor: str, message: Message, query: LiteralString, **params: object
-) -> int:
-    """One statement about the message, as the owner or the worker; the rows it touched."""
-    given = {"t": message.tenant_id, "m": message.id} | params
-    if actor == OWNER:
-        async with db.connection() as connection:
-            return (await connection.execute(query, given)).rowcount
-    async with db.transaction(Role(actor), message.tenant_id) as tx:
-        return (await tx.execute(query, given)).rowcount
-
-
-async def attack(
-    db: Database, actor: str, message: Message, query: LiteralString, **params: object
-) -> str | None:
-    """The constraint that refuses it."""
-    with pytest.raises(psycopg.errors.IntegrityError) as refused:
-        await act(db, actor, message, query, **params)
-    return refused.value.diag.constraint_name
-
-
-async def a_message(db: Database, outcome: str = "armed") -> Message:
-    return await make_message(db, await enroll(db, await make_campaign(db)), outcome=outcome)
 
 
 async def state_of(db: Database, message: Message) -> str:
@@ -93,15 +66,6 @@ async def test_a_step_has_one_message(db: Database, actor: str) -> None:
 
 
 # --- I2: one attempt that may have been accepted -----------------------------------------------
-
-ATTEMPT: LiteralString = (
-    "insert into send_attempts (tenant_id, message_id, attempt, armed_at, deadline_at)"
-    " values (%(t)s, %(m)s, %(n)s, now(), now())"
-)
-SETTLE: LiteralString = (
-    "update send_attempts set outcome = %(outcome)s::attempt_outcome, settled_at = now()"
-    " where tenant_id = %(t)s and message_id = %(m)s and attempt = 1"
-)
 
 
 @pytest.mark.parametrize("actor", ACTORS)
@@ -227,13 +191,6 @@ ROADS: dict[str, tuple[str, ...]] = {
     "failed": ("failed",),
     "sent": ("sent",),
 }
-MOVE: LiteralString = (
-    "update outbound_messages set state = %(to)s::message_state,"
-    " accepted_attempt = case when %(to)s = 'sent' then 1 end,"
-    " sent_at = case when %(to)s = 'sent' then now() end,"
-    " wake_at = now()"
-    " where tenant_id = %(t)s and id = %(m)s"
-)
 
 
 @pytest.mark.parametrize("actor", ACTORS)
@@ -326,85 +283,3 @@ async def test_what_has_ended_may_rest(db: Database, state: str) -> None:
     for step in ROADS[state]:
         await act(db, OWNER, message, MOVE, to=step)
     assert await act(db, OWNER, message, SLEEP) == 1
-
-
-# --- I12: no tenant reaches another's ----------------------------------------------------------
-
-
-async def test_a_worker_sees_and_changes_its_tenants_rows_alone(db: Database) -> None:
-    ours, theirs = await a_message(db), await a_message(db)
-    async with db.transaction(Role.WORKER, ours.tenant_id) as tx:
-        given = {"t": theirs.tenant_id, "m": theirs.id, "to": "unknown", "outcome": "unknown"}
-        assert (await tx.execute(MOVE, given)).rowcount == 0
-        assert (await tx.execute(SETTLE, given)).rowcount == 0
-        rows = await (await tx.execute("select id from outbound_messages")).fetchall()
-        assert rows == [(ours.id,)]
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            async with tx.transaction():
-                await tx.execute(ATTEMPT, given | {"n": 2})
-        assert (await tx.execute(MOVE, given | {"t": ours.tenant_id, "m": ours.id})).rowcount == 1
-
-
-async def test_an_attempt_belongs_to_a_message_of_its_own_tenant(db: Database) -> None:
-    ours, theirs = await a_message(db), await a_message(db, "rejected")
-    query: LiteralString = (
-        "insert into send_attempts (tenant_id, message_id, attempt, armed_at, deadline_at)"
-        " values (%(t)s, %(other)s, 2, now(), now())"
-    )
-    found = await attack(db, OWNER, ours, query, other=theirs.id)
-    assert found is not None
-    assert found.endswith("_fkey")
-
-
-# --- I13: what a message says is fixed ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("actor", ACTORS)
-@pytest.mark.parametrize("column", ["subject", "body_text", "body_html", "dedupe_key"])
-async def test_what_a_message_says_is_fixed(
-    db: Database, actor: str, column: LiteralString
-) -> None:
-    message = await a_message(db)
-    query: LiteralString = (
-        "update outbound_messages set "
-        + column
-        + " = %(value)s where tenant_id = %(t)s and id = %(m)s"
-    )
-    found = await attack(db, actor, message, query, value="something else")
-    assert found == "outbound_messages_body"
-    rows = await run(
-        db,
-        "select subject, body_text, body_html from outbound_messages where id = %(m)s",
-        m=message.id,
-    )
-    assert rows == [("Subject", "Body", "<p>Body</p>")]
-
-
-# --- rights ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("table", ["outbound_messages", "send_attempts", "send_refusals"])
-@pytest.mark.parametrize("role", [Role.APP, Role.WORKER, Role.OPERATOR, Role.READONLY])
-async def test_nobody_who_works_here_may_delete_from_it(
-    db: Database, role: Role, table: LiteralString
-) -> None:
-    message = await a_message(db)
-    async with db.transaction(role, message.tenant_id) as tx:
-        for query in ("delete from " + table, "truncate " + table + " cascade"):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                async with tx.transaction():
-                    await tx.execute(query)
-
-
-@pytest.mark.parametrize("role", [Role.APP, Role.READONLY])
-async def test_people_and_readers_read_the_ledger_and_do_not_write_it(
-    db: Database, role: Role
-) -> None:
-    message = await a_message(db)
-    async with db.transaction(role, message.tenant_id) as tx:
-        rows = await (await tx.execute("select id from outbound_messages")).fetchall()
-        assert (message.id,) in rows
-        given = {"t": message.tenant_id, "m": message.id, "to": "unknown"}
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            async with tx.transaction():
-                await tx.execute(MOVE, given)
