@@ -1,143 +1,29 @@
-"""Drills with real clusters: copies, recovery to a point in time, rolled back disks, promotions.
-
-Each world sends a first half of its mail before the moment that will come back, and the second half
-after it. Whatever the database then knows, the provider must have taken each mail once.
-"""
+"""Drills with real clusters: copies, recovery to a point in time, rolled back disks."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import pytest
 
-from outreach.core.errors import Unavailable
 from outreach.core.fence import Held
 from outreach.db import Database
-from outreach.dev.sandbox import FateRates, SandboxServer, SandboxSettings
 from outreach.services import fence
-from outreach.services.apply_events import apply_events
-from outreach.services.claim import claim_batch
-from outreach.services.compose import Terms
 from outreach.services.fence_marks import Marks
 from outreach.services.fence_watch import Watch
-from outreach.services.regain import Gap, reconcile
-from tests.sim.world import webhook
-from tests.support.clusters import DATABASE, SUPERUSER, Cluster, Yard, yard
+from tests.sim.drills import HALF, NOW, Drill, all_recorded, comes_to, state_of
+from tests.support.clusters import DATABASE, SUPERUSER, Cluster, Yard
 from tests.support.database import OWNER
-from tests.support.factories import Campaign, run
-from tests.support.sending import SECRET, accepted_by_message, due_campaign
+from tests.support.factories import run
+from tests.support.sending import accepted_by_message
 from tests.support.waiting import eventually
-from tests.support.workers import running_worker, settings_for
 
-HALF = 12
-LATER: LiteralString = """
-update scheduled_actions set due_at = now() + interval '1 day'
-where id in (select id from scheduled_actions where kind = 'send' order by id offset %(half)s)
-"""
-NOW: LiteralString = """
-with unparked as (update tenants set parked_until = null)
-update scheduled_actions set due_at = now() where kind = 'send' and state = 'pending'
-"""
 UNFENCED: LiteralString = """
 update installation set fence_system_identifier = null, fence_database = null,
   fence_timeline = null, fence_started_at = null, fence_approved_at = null
 """
-QUIET = FateRates(bounce=0, block=0, defer=0, open=0, machine_open=0, click=0, unsubscribe=0,
-                  spam=0, repeat=0, disorder=0)  # fmt: skip
-NOWHERE = "http://127.0.0.1:9/"
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass(slots=True)
-class Drill:
-    """A cluster, a provider that keeps its events to itself for now, and a folder of marks."""
-
-    primary: Cluster
-    sandbox: SandboxServer
-    state: Path
-    campaign: Campaign
-    batch_max: int = 100
-
-    @asynccontextmanager
-    async def working(self, conninfo: str) -> AsyncIterator[None]:
-        """A worker on that database, of this machine."""
-        given: dict[str, Any] = {"sendgrid_base_url": self.sandbox.url, "secret_keys": (SECRET,)}
-        given |= {"send_batch_max": self.batch_max, "send_batches_in_flight": 1}
-        settings = settings_for(conninfo, state_dir=str(self.state), **given)
-        async with running_worker(settings):
-            yield
-
-    async def accepts(self, count: int) -> None:
-        """Wait until the provider has taken so many mails and the answers are written down."""
-
-        async def has() -> bool:
-            return len(self.sandbox.accepted) >= count
-
-        await eventually(has)
-
-    async def half(self, conninfo: str) -> None:
-        """Send the mail that is due, to the last record."""
-        async with self.working(conninfo):
-            await self.accepts(len(self.sandbox.accepted) + HALF)
-            await all_recorded(conninfo)
-
-    async def recover(self, conninfo: str, *, reason: str) -> Gap:
-        """The way of the runbook, on a database that holds; then the rest is sent, each once."""
-        async with Database.at(conninfo, application="outreach-drill") as db:
-            assert (await fence.status(db)).fence.reason == reason
-            async with webhook(conninfo, self.sandbox):
-                assert await self.sandbox.flush()
-                while await apply_events(db):
-                    pass
-                gap = await reconcile(db, actor="drill")
-            await fence.approve(db, reason="drill", actor="drill")
-            await run(db, NOW)
-            async with self.working(conninfo):
-                await all_recorded(conninfo)
-            await self.judge(db)
-            return gap
-
-    async def judge(self, db: Database) -> None:
-        """Each mail was taken once, and the ledger says so."""
-        assert set(accepted_by_message(self.sandbox).values()) == {1}
-        assert len(self.sandbox.accepted) == 2 * HALF
-        rows = await run(db, "select id::text from outbound_messages where state = 'sent'")
-        assert {id_ for (id_,) in rows} == set(accepted_by_message(self.sandbox))
-
-
-async def all_recorded(conninfo: str) -> None:
-    """Wait until nothing is due or under way."""
-    question: LiteralString = """
-    select exists (select from send_attempts where outcome = 'armed') or exists (
-      select from scheduled_actions where kind = 'send' and state <> 'done' and due_at <= now())
-    """
-    async with Database.at(conninfo, application="outreach-drill") as db:
-
-        async def is_done() -> bool:
-            return await run(db, question) == [(False,)]
-
-        await eventually(is_done)
-
-
-async def state_of(conninfo: str) -> tuple[str, str | None]:
-    async with Database.at(conninfo, application="outreach-drill") as db:
-        status = await fence.status(db)
-        return status.state, status.fence.reason
-
-
-async def comes_to(conninfo: str, state: str) -> None:
-    """Wait until the fence is so."""
-
-    async def is_so() -> bool:
-        return (await state_of(conninfo))[0] == state
-
-    await eventually(is_so, seconds=60)
 
 
 def recover_to(backup: Cluster, point: str) -> None:
@@ -148,34 +34,6 @@ def recover_to(backup: Cluster, point: str) -> None:
         recovery_target_name=point,
         recovery_target_action="promote",
     )
-
-
-@pytest.fixture(scope="session")
-def template() -> Iterator[Path]:
-    """The data of a migrated cluster, stopped."""
-    with yard() as found:
-        cluster = found.new("template")
-        cluster.stop()
-        yield cluster.data
-
-
-@pytest.fixture
-def place() -> Iterator[Yard]:
-    with yard() as found:
-        yield found
-
-
-@pytest.fixture
-async def drill(place: Yard, template: Path, tmp_path: Path) -> AsyncIterator[Drill]:
-    """Half of the mail is due; the events of all of it are kept back."""
-    primary = place.like(template, "primary")
-    settings = SandboxSettings(seed=3, time_scale=0.001, rates=QUIET, webhook_url=NOWHERE)
-    async with SandboxServer(settings) as sandbox:
-        sandbox.pause()
-        async with Database.at(primary.conninfo(), application="outreach-drill") as db:
-            campaign = await due_campaign(db, 2 * HALF)
-            await run(db, LATER, half=HALF)
-        yield Drill(primary, sandbox, tmp_path / "state", campaign)
 
 
 async def second_half(drill: Drill, conninfo: str) -> None:
@@ -334,98 +192,5 @@ async def test_a_crash_that_loses_nothing_holds_nothing(drill: Drill) -> None:
     assert (await state_of(conninfo)) == ("open", None)
 
 
-def either(first: Cluster, second: Cluster) -> str:
-    """Whichever of the two takes writes."""
-    hosts = f"{first.socket},{second.socket}"
-    return f"postgresql://{OWNER}@/{DATABASE}?host={hosts}&target_session_attrs=read-write"
-
-
 async def is_primary(cluster: Cluster) -> bool:
     return cluster.ask("select not pg_is_in_recovery()") is True
-
-
-async def caught_up(primary: Cluster) -> bool:
-    question: LiteralString = """
-    select count(*) = 1 from pg_stat_replication where replay_lsn >= pg_current_wal_lsn()
-    """
-    return primary.ask(question) is True
-
-
-async def test_a_planned_failover_goes_on_without_a_person(drill: Drill) -> None:
-    primary = drill.primary
-    standby = primary.copy("standby", "-R")
-    standby.start()
-    conninfo = either(primary, standby)
-    async with drill.working(conninfo):
-        await drill.accepts(HALF)
-        await all_recorded(conninfo)
-        await eventually(lambda: caught_up(primary))
-        primary.stop()
-        standby.promote()
-        await comes_to(conninfo, "open")
-        async with Database.at(conninfo, application="outreach-drill") as db:
-            await run(db, NOW)
-            await drill.accepts(2 * HALF)
-            await all_recorded(conninfo)
-            acts = await run(db, "select act, reason from audit_log where act like 'fence%%'")
-            assert acts == [("fence_passed", "failover_without_loss")]
-            await drill.judge(db)
-
-
-async def test_a_standby_that_lagged_behind_is_held(drill: Drill) -> None:
-    primary = drill.primary
-    standby = primary.copy("standby", "-R")
-    standby.start()
-    conninfo = either(primary, standby)
-    async with drill.working(conninfo):
-        await drill.accepts(HALF)
-        await all_recorded(conninfo)
-        await eventually(lambda: caught_up(primary))
-        standby.administer("alter system set primary_conninfo = ''")
-        standby.ask("select pg_reload_conf()")
-        await eventually(lambda: is_cut_off(primary))
-        async with Database.at(conninfo, application="outreach-drill") as db:
-            await run(db, NOW)
-        await drill.accepts(2 * HALF)
-        primary.stop("immediate")
-        standby.promote()
-        await comes_to(conninfo, "held")
-    assert len(drill.sandbox.accepted) == 2 * HALF
-
-    gap = await drill.recover(conninfo, reason="sends_missing")
-    assert gap.messages == HALF
-
-
-async def is_cut_off(primary: Cluster) -> bool:
-    return primary.ask("select count(*) = 0 from pg_stat_replication") is True
-
-
-async def test_a_commit_that_no_standby_has_confirmed_arms_nothing(drill: Drill) -> None:
-    primary = drill.primary
-    primary.administer("alter system set synchronous_standby_names = '*'")
-    settings = settings_for(
-        primary.conninfo(), sendgrid_base_url=drill.sandbox.url, secret_keys=(SECRET,)
-    )
-    terms = Terms(settings.public_url, settings.secrets)
-    async with Database.at(primary.conninfo(), application="outreach-drill") as db:
-        primary.ask("select pg_reload_conf()")
-        await eventually(lambda: has_setting(primary))
-        claim = asyncio.create_task(
-            claim_batch(db, drill.campaign.tenant_id, size_max=5, terms=terms, deadline_seconds=10)
-        )
-        await eventually(lambda: is_canceled(primary))
-        with pytest.raises(Unavailable, match="replication"):
-            await claim
-    question: LiteralString = "select count(*) from send_attempts where outcome = 'armed'"
-    assert primary.ask(question) == 5, "they are there; they may be forgotten"
-
-
-async def has_setting(primary: Cluster) -> bool:
-    return primary.ask("select current_setting('synchronous_standby_names') = '*'") is True
-
-
-async def is_canceled(primary: Cluster) -> bool:
-    question: LiteralString = """
-    select bool_or(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'
-    """
-    return primary.ask(question) is True
