@@ -165,7 +165,7 @@ def _wait(holds: Callable[[], bool]) -> None:
     deadline = monotonic() + WAIT_SECONDS_MAX
     while not holds():
         assert monotonic() < deadline, "the worker does not get on"
-        time.sleep(0.05)
+        time.sleep(0.05)  # another process works; its progress is seen in the database alone
 
 
 def _sent(connection: psycopg.Connection[Any]) -> int:

@@ -120,7 +120,7 @@ def await_port(port: int) -> None:
     deadline = time.monotonic() + READY_SECONDS_MAX
     while not _listens(port):
         assert time.monotonic() < deadline, f"nobody listens at {port}"
-        time.sleep(0.02)
+        time.sleep(0.02)  # a port tells nobody that it opens
 
 
 def _listens(port: int) -> bool:

@@ -97,7 +97,7 @@ async def test_a_process_that_stood_still_before_the_body_does_not_write_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As after SIGSTOP and SIGCONT between the connection and the body."""
-    moments = iter([0.0, 0.0])  # the first look and the measuring of the latency; then it is late
+    moments = iter([0.0])  # the first look; then it is late
 
     def clock() -> float:
         return time.monotonic() + next(moments, 60.0)
@@ -143,12 +143,23 @@ async def test_a_request_that_is_cancelled_leaves_the_client_whole() -> None:
         assert isinstance(await send(client), Accepted)
 
 
-async def test_room_shrinks_with_the_latency_that_is_seen() -> None:
+async def test_room_follows_the_latency_that_is_seen() -> None:
     async with sandboxed(send_connections=10) as (client, sandbox):
-        assert client.room() == 200, "ten connections at a twentieth of a second"
+        assert client.room() == 20, "ten connections at half a second, until answers tell"
+        await asyncio.gather(*(send(client, replace(MAIL, attempt=n)) for n in range(1, 61)))
+        at_once = client.room()
+        assert at_once > 100
         sandbox.set_latency(300)
         await asyncio.gather(*(send(client, replace(MAIL, attempt=n)) for n in range(1, 11)))
-        assert 10 <= client.room() < 120
+        assert 10 <= client.room() < min(at_once, 120)
+
+
+async def test_waiting_for_a_connection_is_not_the_providers_time() -> None:
+    async with sandboxed(send_connections=1) as (client, sandbox):
+        sandbox.set_latency(100)
+        # The last of them waits for 1.9 s, which would halve what the client takes on.
+        await asyncio.gather(*(send(client, replace(MAIL, attempt=n)) for n in range(1, 20)))
+        assert client.room() >= 3, "one connection that answers in a fifth to a tenth of a second"
 
 
 async def test_the_key_is_sent_and_never_said(
