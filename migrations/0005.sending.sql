@@ -99,7 +99,7 @@ create table send_attempts (
   armed_at timestamptz not null,  -- wall clock of the database; also the moment its tokens were taken
   deadline_at timestamptz not null,
   settled_at timestamptz,
-  settled_by text,  -- answer, event, rescuer, provider_log, policy, person
+  settled_by text,  -- answer, recorder, event, rescuer, provider_log, policy, person, reconcile
   http_status smallint,
   detail text,
   provider_message_id text,

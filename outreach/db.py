@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
@@ -124,10 +125,13 @@ async def _configure(connection: AsyncConnection[Any]) -> None:
     connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
-async def set_actor(tx: Tx, role: Role, tenant_id: UUID | None = None) -> None:
-    """Make the rest of this transaction act as `role` for `tenant_id`."""
+async def set_actor(tx: Tx, role: Role, tenant_id: UUID | None = None) -> datetime:
+    """Make the rest of this transaction act as `role` for `tenant_id`; the moment of it."""
     params = {"role": role.value, "tenant_id": "" if tenant_id is None else str(tenant_id)}
-    await tx.execute(SET_ROLE, params)
+    row = await (await tx.execute(SET_ROLE, params)).fetchone()
+    assert row is not None
+    moment: datetime = row[-1]
+    return moment
 
 
 @asynccontextmanager

@@ -189,7 +189,7 @@ class FileRecorder(Recorder):
         """
         _clear_drafts(self._folder, self._database)
         for path in sorted(self._folder.glob(f"{self._database}-*{SUFFIX}")):
-            file = _lock_dead(path)
+            file = lock_dead(path)
             if file is None:
                 continue
             with Grave(path, file, []) as grave:
@@ -293,7 +293,7 @@ def _make(folder: Path, database: str, boot: bytes) -> tuple[Path, int]:
     return path, file
 
 
-def _lock_dead(path: Path) -> int | None:
+def lock_dead(path: Path) -> int | None:
     """The file, open and locked, if its process is dead and no other reader has it."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

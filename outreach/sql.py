@@ -13,7 +13,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
-import psycopg
 from psycopg import AsyncConnection
 
 if TYPE_CHECKING:
@@ -102,8 +101,3 @@ async def value(tx: Tx, query: LiteralString, **params: object) -> Any:
     """The first column of the first row, or None."""
     row = await (await tx.execute(query, params)).fetchone()
     return None if row is None else row[0]
-
-
-def violates(error: psycopg.Error, constraint: str) -> bool:
-    """Whether it was this constraint that said no."""
-    return error.diag.constraint_name == constraint

@@ -15,7 +15,7 @@ from uuid import UUID
 from outreach.core import transitions
 from outreach.core.outcome import Accepted
 from outreach.core.transitions import Position
-from outreach.db import Database, Role
+from outreach.db import Database, Role, set_actor
 from outreach.services.outcomes import ArmedStep, Freed, Result, record_outcomes
 from outreach.sql import Tx
 from outreach.store import ledger
@@ -30,9 +30,16 @@ async def record_answers(db: Database, tenant_id: UUID, results: Sequence[Result
 
     In two transactions, because each locks its enrollments in the order of their ids.
     """
-    async with db.connection() as tx, tx.transaction():
-        now = await ledger.begin_record(tx, tenant_id)
-        settled = await _settle_accepted(tx, tenant_id, results, now)
+    settled: set[UUID] = set()
+    ordinary = [
+        (result, result.step, result.outcome)
+        for result in results
+        if result.step is not None and isinstance(result.outcome, Accepted) and result.attempt == 1
+    ]
+    if ordinary:
+        async with db.connection() as tx, tx.transaction():
+            now = await set_actor(tx, Role.WORKER, tenant_id)
+            settled = await _settle_accepted(tx, tenant_id, ordinary, now)
     others = [result for result in results if result.message_id not in settled]
     if not others:
         return []
@@ -41,16 +48,16 @@ async def record_answers(db: Database, tenant_id: UUID, results: Sequence[Result
 
 
 async def _settle_accepted(
-    tx: Tx, tenant_id: UUID, results: Sequence[Result], now: datetime
+    tx: Tx,
+    tenant_id: UUID,
+    ordinary: Sequence[tuple[Result, ArmedStep, Accepted]],
+    now: datetime,
 ) -> set[UUID]:
     # All are accepted at one moment, so what follows is the same for all at one step of a plan.
     courses: dict[tuple[int, str, int, str], int | None] = {}
     known: dict[Course, int] = {}  # plans that are alike begin the same timers
     items: list[Acceptance] = []
-    for result in results:
-        outcome, step = result.outcome, result.step
-        if step is None or not isinstance(outcome, Accepted) or result.attempt > 1:
-            continue
+    for result, step, outcome in ordinary:
         key = (id(step.plan), step.node_id, step.visit, step.zone.key)
         if key not in courses:
             begun = _timers_alone(step, now)

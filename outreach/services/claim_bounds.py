@@ -100,7 +100,7 @@ async def hold_senders(
     None: there is no sender with something due, or only a person's act can help.
     """
     stopped = [lane for lane in lanes if not lane.is_ready]
-    spent = {lane.sender_id: lane for lane in lanes if lane not in stopped and lane.free < 1}
+    spent = {lane.sender_id: lane for lane in lanes if lane.is_ready and lane.free < 1}
     found = sender_limits.stops(stopped)
     untils: list[datetime] = []
     if spent:
@@ -116,7 +116,7 @@ async def hold_senders(
     ]
     if granting:
         await holds.end_limit_holds(tx, tenant_id, granting)
-    if any(lane.free > 0 and lane not in stopped for lane in lanes):
+    if any(lane.free > 0 and lane.is_ready for lane in lanes):
         untils.append(at + timedelta(seconds=PACED_LOOK_SECONDS))  # waits for a free place only
     if stopped and not untils:
         return at + timedelta(seconds=PAUSE_LOOK_SECONDS)

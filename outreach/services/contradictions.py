@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from outreach.core.outcome import Accepted, NotSent, Outcome, Rejected
@@ -39,7 +38,6 @@ class Saying:
     recorded: AttemptOutcome
     outcome: Outcome
     said_by: str
-    at: datetime | None
 
     @property
     def is_acceptance_of_refused(self) -> bool:

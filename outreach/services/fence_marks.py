@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from uuid import UUID
 from outreach import log
 from outreach.core.fence import Identity
 from outreach.ids import new_id
+from outreach.recorder import lock_dead
 
 FILE_BYTES_MAX = 256 * 1024
 # Older files say nothing: the database forgets pulses some days later (services/sweep).
@@ -92,15 +94,11 @@ class Marks:
         """
         oldest = time.time() - DAYS_MAX * 86_400
         others = () if self._folder is None else self._folder.glob("mark-*.jsonl")
-        old = (path for path in others if path.stat().st_mtime < oldest)
+        old = (path for path in others if _changed_at(path) < oldest)
         for path in {*self._paths(identity), *old}:
-            file = os.open(path, os.O_RDWR)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = lock_dead(path)
+            if file is not None:
                 path.unlink(missing_ok=True)
-            except BlockingIOError:
-                continue
-            finally:
                 os.close(file)
 
     def close(self) -> None:
@@ -184,3 +182,11 @@ def _learn(mark: Mark, said: dict[str, object]) -> None:
             noted = [(UUID(tenant), UUID(message), int(n)) for tenant, message, n in attempts]
             mark.attempts, mark.sequence, mark.epoch = noted, sequence, epoch
             mark.at = float(str(said["at"]))
+
+
+def _changed_at(path: Path) -> float:
+    """When the file was last written; one that is gone was never old."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return math.inf

@@ -20,13 +20,6 @@ from outreach.store.holds import No
 REASON = "outcome_unknown"
 
 
-def is_at_step(standing: Standing, node_id: str, visit: int) -> bool:
-    """Whether the enrollment still stands where the message belongs."""
-    position = standing.position
-    is_there = position.node_id == node_id and position.visits.get(node_id) == visit
-    return is_there and not standing.has_ended
-
-
 async def give_up(
     tx: Tx,
     tenant_id: UUID,
@@ -39,7 +32,7 @@ async def give_up(
     moves: list[tuple[Standing, Advance]] = []
     for one in gone:
         standing = standings[one.enrollment_id]
-        if is_at_step(standing, one.node_id, one.visit):
+        if standing.is_at(one.node_id, one.visit):
             advance = on_failed(standing.plan, standing.position, REASON, standing.zone, now)
             moves.append((standing, advance))
     await write_advances(tx, tenant_id, moves)

@@ -16,7 +16,7 @@ from outreach import ids
 from outreach.clock import transaction_now
 from outreach.core import transitions
 from outreach.core.gates import DueSend
-from outreach.core.states import EnrollmentState, MessageState, Verdict
+from outreach.core.states import MessageState, Verdict
 from outreach.core.transitions import Advance, Event
 from outreach.db import Database, Role
 from outreach.services.standing import (
@@ -52,7 +52,7 @@ async def _settle(tx: Tx, tenant_id: UUID, due: Sequence[DueSend]) -> int:
     moves: dict[UUID, tuple[Standing, Advance]] = {}
     for message_id, one in made.items():
         standing, message = standings.get(one.enrollment_id), messages.get(message_id)
-        if standing is None or message is None or not _is_at_step(standing, one):
+        if standing is None or message is None or not standing.is_at(one.node_id, one.visit):
             continue
         advance = _advance(standing, message, history.get(message_id, []), now)
         if advance is not None:
@@ -66,12 +66,6 @@ async def _settle(tx: Tx, tenant_id: UUID, due: Sequence[DueSend]) -> int:
 
 def _message_id(tenant_id: UUID, due: DueSend) -> UUID:
     return ids.message_id(tenant_id, ids.dedupe_key(due.enrollment_id, due.node_id, due.visit))
-
-
-def _is_at_step(standing: Standing, due: DueSend) -> bool:
-    position = standing.position
-    is_there = (position.node_id, position.visits.get(due.node_id)) == (due.node_id, due.visit)
-    return is_there and standing.state is EnrollmentState.ACTIVE
 
 
 def _advance(

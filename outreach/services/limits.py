@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
+from outreach.clock import transaction_now
 from outreach.core.address import normalize_address, normalize_domain
 from outreach.core.errors import Invalid, NotFound, Problem
 from outreach.core.limits import (
@@ -149,7 +150,7 @@ async def set_for_installation(db: Database, given: Override, *, actor: str) -> 
 async def show(db: Database, tenant_id: UUID) -> list[Usage]:
     """Each window that counts for the tenant's mail: its senders, itself, domains in use, all."""
     async with db.transaction(Role.APP, tenant_id) as tx:
-        now = await store.get_now(tx)
+        now = await transaction_now(tx)
         rows = await store.list_limits(tx, tenant_id, rows_max=ROWS_MAX)
         senders = await store.list_brakes(tx, tenant_id, rows_max=ROWS_MAX)
         pools = await pool_store.list_pools(tx, tenant_id, rows_max=ROWS_MAX)

@@ -18,7 +18,7 @@ from outreach.core.states import ActionState, AttemptOutcome, MessageState, Verd
 from outreach.core.transitions import Advance, on_failed
 from outreach.db import Database, Role
 from outreach.services import audit
-from outreach.services.give_up import give_up, is_at_step
+from outreach.services.give_up import give_up
 from outreach.services.outcomes import Result, record_outcomes
 from outreach.services.settle_unknowns import unpark
 from outreach.services.standing import Standing, lock_standings, wake_due, write_advances
@@ -168,7 +168,7 @@ async def _fail(
     tx: Tx, tenant_id: UUID, row: MessageRow, attempt: int, standing: Standing
 ) -> list[Advance]:
     """It was not sent, and is not to be: the message fails."""
-    is_current = is_at_step(standing, row.node_id, row.visit)
+    is_current = standing.is_at(row.node_id, row.visit)
     settlement = Settlement(
         message_id=row.id,
         attempt=attempt,

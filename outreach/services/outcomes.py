@@ -1,10 +1,10 @@
 """What attempts came to, written down with all that follows, once.
 
-The answer of the provider, an event that proves acceptance, and the rescuer that finds an attempt
-nobody answered for: all come here. Whoever is first settles the attempt; the others change nothing.
-
-Core says what an outcome means (`core.outcome`) and where the enrollment goes (`core.transitions`);
-the ordinary case, accepted and nothing but timers to start, is one statement for the whole batch.
+An answer of the provider that is not the ordinary one (`services/answers`), an event that proves
+acceptance, what a dead worker's recorder knew, a log, a policy, a person, and the rescuer that
+finds an attempt nobody answered for: all come here. Whoever is first settles the attempt; the
+others change nothing. Core says what an outcome means (`core.outcome`) and where the enrollment
+goes (`core.transitions`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Result:
     message_id: UUID
     attempt: int
     outcome: Outcome
-    settled_by: str  # answer, event, rescuer, recorder, …
+    settled_by: str  # as in `send_attempts` (migrations/0005)
     at: datetime | None = None
     step: ArmedStep | None = None  # known where the claim's own worker answers
     armed_at: datetime | None = None  # of this moment's attempt only; a number may come twice
@@ -108,9 +108,7 @@ async def record_outcomes(tx: Tx, tenant_id: UUID, results: Sequence[Result]) ->
 
 def _saying(row: LockedMessage, result: Result) -> Saying:
     recorded = AttemptOutcome(row.attempt_outcome)
-    return Saying(
-        row.message_id, row.attempt, recorded, result.outcome, result.settled_by, result.at
-    )
+    return Saying(row.message_id, row.attempt, recorded, result.outcome, result.settled_by)
 
 
 def _is_news(row: LockedMessage, result: Result) -> bool:
@@ -150,7 +148,7 @@ async def _write(
     moves: list[tuple[Standing, Advance]] = []
     for row, result in pairs:
         standing = standings[row.enrollment_id]
-        is_there = _is_at_step(standing, row)
+        is_there = standing.is_at(row.node_id, row.visit)
         settlement = _settlement(row, result, is_step_current=is_there)
         settlements.append(settlement)
         advance = _advance(standing, row, settlement) if is_there else None
@@ -174,13 +172,6 @@ async def _write(
         for row, result in pairs
         if isinstance(result.outcome, NotSent | Rejected)
     ]
-
-
-def _is_at_step(standing: Standing, row: LockedMessage) -> bool:
-    """Whether the enrollment still stands at this message's step."""
-    position = standing.position
-    is_there = position.node_id == row.node_id and position.visits.get(row.node_id) == row.visit
-    return is_there and not standing.has_ended
 
 
 def _settlement(row: LockedMessage, result: Result, *, is_step_current: bool) -> Settlement:

@@ -18,12 +18,11 @@ from uuid import UUID
 import psycopg
 
 from outreach import log
-from outreach.db import Database, is_connection_lost
+from outreach.db import Database, Role, is_connection_lost, lock_tenant
 from outreach.recorder import Recorder
 from outreach.recorder_slots import Entry
 from outreach.services.outcomes import Result, record_outcomes
 from outreach.services.send import give_back
-from outreach.store import dispatch
 
 ATTEMPTS_MAX = 500  # in one transaction
 
@@ -77,8 +76,8 @@ async def _settle(db: Database, entries: Sequence[Entry]) -> int:
 
 
 async def _settle_some(db: Database, tenant_id: UUID, results: Sequence[Result]) -> None:
-    async with db.connection() as tx, tx.transaction():
-        await dispatch.begin_claim(tx, tenant_id)
+    async with db.transaction(Role.WORKER, tenant_id) as tx:
+        await lock_tenant(tx, tenant_id)
         freed = await record_outcomes(tx, tenant_id, results)
     if freed:
         await give_back(db, tenant_id, freed)

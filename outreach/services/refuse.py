@@ -62,11 +62,9 @@ async def _refuse(tx: Tx, tenant_id: UUID, refused: Sequence[tuple[DueSend, Refu
     ending: list[tuple[Standing, UUID, Refuse]] = []
     for due, verdict in refused:
         standing = standings.get(due.enrollment_id)
-        if standing is None or standing.has_ended:
+        if standing is None or not standing.is_at(due.node_id, due.visit):
             continue
-        visit = standing.position.visits.get(due.node_id)
-        is_there = (standing.position.node_id, visit) == (due.node_id, due.visit)
-        if is_there and standing.step_action_state is ActionState.PENDING:
+        if standing.step_action_state is ActionState.PENDING:
             ending.append((standing, due.action_id, verdict))
     await _end(tx, tenant_id, ending)
     return len(ending)

@@ -1,9 +1,10 @@
 """Sending what is due: claim, hand over, record, several batches at a time.
 
-Each batch goes through three phases, each its own transaction, with no provider call inside one:
-the claim arms it, the requests run all at once, and outcomes are recorded as they come, so that a
-slow answer delays nobody's record. A worker that dies in between leaves attempts armed; the
-rescuer calls them unknown when their deadline has passed, and nothing is sent twice.
+Each batch goes through three phases, with no provider call inside a transaction: the claim arms it,
+the requests run all at once, and outcomes are recorded as they come, so that a slow answer delays
+nobody's record. A worker that dies in between leaves attempts armed: what its recorder knows of
+them is written down (`services/recover`), the rescuer calls the rest unknown when their deadline
+has passed, and nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from outreach.config import Settings
 from outreach.core.errors import Invalid, Unavailable
 from outreach.core.mail import Mail
 from outreach.core.outcome import Accepted, NotSent, Outcome, Unknown
-from outreach.db import Database, Role, is_connection_lost
+from outreach.db import Database, Role, is_connection_lost, lock_tenant
 from outreach.providers.protocol import MailProvider
 from outreach.recorder import NO_RECORDER, Recorder
 from outreach.services import sender_limits, tokens
@@ -33,7 +34,7 @@ from outreach.services.intended import settle_intended
 from outreach.services.outcomes import ArmedStep, Freed, Result
 from outreach.services.refuse import refuse
 from outreach.services.turns import Flight, Turns
-from outreach.store import counters, dispatch, holds, ledger
+from outreach.store import counters, holds, ledger
 from outreach.store.breaker import open_breaker
 
 # Answers that are there are recorded at least this often while others are awaited.
@@ -258,7 +259,7 @@ async def _mind_provider(
 async def give_back(db: Database, tenant_id: UUID, freed: Sequence[Freed]) -> None:
     """Return the tokens of what was certainly not sent; lost in a crash, they expire."""
     async with db.transaction(Role.WORKER, tenant_id) as tx:
-        await dispatch.begin_claim(tx, tenant_id)
+        await lock_tenant(tx, tenant_id)
         taken = tokens.every_window([(f.sender_id, f.domain, f.armed_at) for f in freed])
         taken += await sender_limits.freed_of_pools(tx, tenant_id, freed)
         await counters.give_back_tokens(tx, tenant_id, taken)

@@ -61,6 +61,12 @@ class Standing:
         """Nothing moves it any more."""
         return self.state in ENROLLMENT_ENDS
 
+    def is_at(self, node_id: str, visit: int) -> bool:
+        """Whether it still stands at this step; a paused one does."""
+        position = self.position
+        is_there = position.node_id == node_id and position.visits.get(node_id) == visit
+        return is_there and not self.has_ended
+
     @property
     def can_take_back(self) -> bool:
         """The step that a timer took may still be undone: its send has not been claimed."""

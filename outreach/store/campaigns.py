@@ -34,9 +34,6 @@ class LockedCampaign:
     plan_version: int
     sender_id: UUID
     postal_address: str | None
-    one_live_enrollment: bool
-    sender_state: str  # SenderState
-    sender_email: str
 
 
 @dataclass(frozen=True, slots=True)

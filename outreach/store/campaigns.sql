@@ -36,11 +36,9 @@ limit 1;
 
 -- name: lock_campaign
 -- The campaign, locked to the transaction's end: nobody launches, completes or claims for it meanwhile.
-select c.id, c.name, c.state::text as state, c.paused_at, c.plan_version, c.sender_id, t.postal_address,
-  t.one_live_enrollment, s.state::text as sender_state, s.from_email as sender_email
+select c.id, c.name, c.state::text as state, c.paused_at, c.plan_version, c.sender_id, t.postal_address
 from campaigns c
 join tenants t on t.id = c.tenant_id
-join sender_identities s on s.tenant_id = c.tenant_id and s.id = c.sender_id
 where c.tenant_id = %(tenant_id)s::uuid and c.id = %(id)s::uuid
 for no key update of c;
 

@@ -43,7 +43,8 @@ from unnest(
   %(scopes)s::text[], %(subject_ids)s::uuid[], %(reasons)s::text[], %(details)s::jsonb[], %(untils)s::timestamptz[]
 ) as n (scope, subject_id, reason, detail, until)
 on conflict (tenant_id, scope, subject_id, reason) where ended_at is null
-do update set until = excluded.until, updated_at = now();
+do update set until = excluded.until, updated_at = now()
+where h.until is distinct from excluded.until;
 
 -- name: end_limit_holds
 -- The limits of these sets grant again.

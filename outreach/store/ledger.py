@@ -99,14 +99,6 @@ class CourseTimer:
     due_at: datetime
 
 
-async def begin_record(tx: Tx, tenant_id: UUID) -> datetime:
-    """Act as a worker for the tenant in this transaction, and the moment of it."""
-    row = await (await tx.execute(SQL["begin_record"], {"tenant_id": str(tenant_id)})).fetchone()
-    assert row is not None
-    moment: datetime = row[-1]
-    return moment
-
-
 async def settle_accepted(
     tx: Tx, tenant_id: UUID, items: Sequence[Acceptance], timers: Sequence[CourseTimer]
 ) -> set[UUID]:

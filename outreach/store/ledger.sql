@@ -1,8 +1,3 @@
--- name: begin_record
--- Act as a worker for the tenant; the moment of the transaction.
-select set_config('role', 'outreach_worker', true), set_config('app.tenant_id', %(tenant_id)s::text, true),
-  set_config('idle_in_transaction_session_timeout', '60s', true), now();
-
 -- name: settle_accepted
 -- The ordinary case whole: the provider took messages whose enrollments still stand at their step, and
 -- only timers follow, the same for all of one `course`. Returns the messages that it settled; the others

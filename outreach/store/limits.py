@@ -155,12 +155,6 @@ async def list_counters_in_use(tx: Tx, tenant_id: UUID, *, rows_max: int) -> lis
     return await sql.fetch_all(tx, query, CounterInUse, tenant_id=tenant_id, rows_max=rows_max)
 
 
-async def get_now(tx: Tx) -> datetime:
-    """The database's time at the transaction's start."""
-    now: datetime = await sql.value(tx, SQL["get_now"])
-    return now
-
-
 async def end_limit_holds_of_tenant(tx: Tx, tenant_id: UUID) -> int:
     """End the tenant's holds by limits; how many."""
     return await sql.execute(tx, SQL["end_limit_holds_of_tenant"], tenant_id=tenant_id)

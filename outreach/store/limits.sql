@@ -91,10 +91,6 @@ where tenant_id = %(tenant_id)s::uuid and updated_at > now() - make_interval(sec
 order by scope = 'domain', bucket_used[cardinality(bucket_used)] desc nulls last, key, window_seconds
 limit %(rows_max)s::integer
 
--- name: get_now
--- The moment of this transaction.
-select now()
-
 -- name: end_limit_holds_of_tenant
 -- Every hold by a limit is decided anew: one that still binds is opened again.
 update send_holds

@@ -30,7 +30,6 @@ class StrayRow:
 class StepRow:
     """An enrollment of an address."""
 
-    email_key: str
     enrollment_id: UUID
     campaign_id: UUID
     plan_version: int

@@ -21,7 +21,7 @@ select id from tenants where id = any (%(ids)s::uuid[])
 
 -- name: list_steps
 -- The enrollments of these addresses, which one of their mails must belong to.
-select k.email_key, e.id as enrollment_id, e.campaign_id, e.plan_version, e.sender_id
+select e.id as enrollment_id, e.campaign_id, e.plan_version, e.sender_id
 from contacts k
 join enrollments e on e.tenant_id = k.tenant_id and e.contact_id = k.id
 where k.tenant_id = %(tenant_id)s::uuid and k.email_key = any (%(email_keys)s::text[])

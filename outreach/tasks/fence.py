@@ -50,5 +50,5 @@ async def _try(step: Callable[[], Awaitable[object]]) -> None:
         await step()
     except (psycopg.OperationalError, psycopg.InterfaceError, Unavailable):
         pass  # it is away, as others say loudly enough
-    except psycopg.Error as error:  # a standby that will be promoted, for one
+    except (psycopg.Error, OSError) as error:  # a standby that will be promoted, a full disk
         _log.warning("the database cannot be looked at", error=" ".join(str(error).split()))

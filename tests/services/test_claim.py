@@ -8,9 +8,11 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from outreach.core.limits import HOUR, bucket_of
+from outreach.core.outcome import Accepted
 from outreach.db import Database, Role, lock_tenant
 from outreach.services.claim import Claim, claim_batch
 from outreach.services.intended import settle_intended
+from outreach.services.outcomes import Result, record_outcomes
 from outreach.store import counters
 from tests.support.factories import Campaign, make_campaign, run
 from tests.support.outcomes import TERMS
@@ -332,6 +334,35 @@ async def test_what_is_left_of_the_installation_is_taken_at_the_second_look(db: 
         claiming = asyncio.create_task(claim(db, campaign.tenant_id))
         await eventually(lambda: waits_for_a_lock(db))
     assert len((await claiming).mails) == 3
+
+
+async def test_a_pause_between_claim_and_settling_loses_no_step(db: Database) -> None:
+    """Of an action whose message is sent already: the enrollment goes on, and stays paused."""
+    campaign = await due_campaign(db, 1)
+    mails = (await claim(db, campaign.tenant_id)).mails
+    accepted = Result(mails[0].message_id, 1, Accepted("x", 202), "answer")
+    async with db.transaction(Role.WORKER, campaign.tenant_id) as tx:
+        await record_outcomes(tx, campaign.tenant_id, [accepted])
+    # As after a loss of data: the step is due once more, and the enrollment does not know better.
+    await run(
+        db,
+        "with action as (update scheduled_actions set state = 'pending', due_at = now(),"
+        "  message_id = null"
+        "  where kind = 'send'), timer as (delete from scheduled_actions where kind = 'timeout')"
+        " update enrollments set accepted_at = null, latest_message_id = null",
+    )
+    found = await claim(db, campaign.tenant_id)
+    assert len(found.intended) == 1
+    await run(db, "update enrollments set state = 'paused', paused_at = now()")
+
+    assert await settle_intended(db, campaign.tenant_id, found.intended) == 1
+
+    rows = await run(db, "select e.state::text, e.accepted_at is not null from enrollments e")
+    assert rows == [("paused", True)]
+    rows = await run(
+        db, "select kind::text, state::text from scheduled_actions order by kind, state"
+    )
+    assert ("timeout", "pending") in rows
 
 
 async def test_a_step_that_was_intended_before_is_not_sent_again(db: Database) -> None:

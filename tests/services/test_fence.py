@@ -11,18 +11,20 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, LiteralString
+from uuid import UUID
 
 import pytest
 
 from outreach.core.errors import Invalid, Refused
 from outreach.core.fence import Held, Open, Wait
-from outreach.db import Database
+from outreach.db import Database, Role
 from outreach.ids import new_id
 from outreach.services import fence
 from outreach.services.fence_marks import FILE_BYTES_MAX, Marks
 from outreach.services.fence_watch import Watch
 from outreach.services.send import SendContext
 from outreach.services.sweep import is_idle
+from outreach.store import fence as store
 from tests.support.factories import run
 from tests.support.sending import accepted_by_message, drain, due_campaign, sending
 
@@ -335,3 +337,29 @@ async def test_two_looks_at_once_settle_on_one_story(db: Database) -> None:
 
     assert (await fence.status(db)).state == "open"
     assert (await acts(db)).count("fence_passed") == 1
+
+
+async def test_a_file_that_somebody_else_removed_meanwhile_is_passed_over(
+    db: Database, tmp_path: Path
+) -> None:
+    """Workers that start together find the same dead files, and each is removed by one of them."""
+    async with db.transaction(Role.WORKER) as tx:
+        identity = await store.get_identity(tx)
+    dead = Marks(tmp_path)
+    dead.pulsed(identity, 1, 1, 0)
+    dead.close()
+    name = the_file(tmp_path).name.replace(str(dead.own.worker_id), str(UUID(int=0)))
+    (tmp_path / name).symlink_to("removed")  # listed, and gone when it is opened
+
+    ours = Marks(tmp_path)
+    ours.pulsed(identity, 1, 1, 0)
+    ours.forget_dead(identity)
+
+    assert owners(tmp_path) == {str(ours.own.worker_id)}
+    ours.close()
+
+
+def owners(folder: Path) -> set[str]:
+    """Whose files are there."""
+    files = [path for path in folder.glob("mark-*.jsonl") if not path.is_symlink()]
+    return {path.stem[-36:] for path in files}

@@ -150,10 +150,10 @@ def shorten_patience() -> None:
     """Let the server end a transaction of ours after a second instead of a minute."""
     assert LONG in database.SET_ROLE
     database.SET_ROLE = database.SET_ROLE.replace(LONG, SHORT)
-    for statements in (cast(dict[str, str], dispatch.SQL), cast(dict[str, str], ledger.SQL)):
-        patient = {name: text for name, text in statements.items() if LONG in text}
-        assert patient, "one that begins a transaction says how long it may be idle"
-        statements.update({name: text.replace(LONG, SHORT) for name, text in patient.items()})
+    statements = cast(dict[str, str], dispatch.SQL)
+    patient = {name: text for name, text in statements.items() if LONG in text}
+    assert patient, "one that begins a transaction says how long it may be idle"
+    statements.update({name: text.replace(LONG, SHORT) for name, text in patient.items()})
 
 
 def arm(kill: Kill, is_there: Connection | None = None) -> None:
