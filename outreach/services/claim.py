@@ -62,6 +62,7 @@ class Claim:
     newcomers: Mapping[UUID, UUID] = field(default_factory=dict)  # mails whose sender is new
     intended: list[DueSend] = field(default_factory=list)  # the ledger has their message already
     weight: int = 1  # of the tenant beside others
+    is_held_up: bool = False  # something is due, and somebody holds what it depends on
 
     @property
     def attempts(self) -> list[tuple[UUID, int]]:
@@ -139,6 +140,8 @@ async def _claim(
             await holds.park_tenant(tx, tenant_id, until)
         return Claim()
     due = await dispatch.claim_sends(tx, tenant_id, takes)
+    if not due:
+        return Claim(is_held_up=True)
     batch = await _decide(tx, tenant_id, due, budget, terms)
     by_id = {lane.sender_id: lane for lane in lanes}
     batch.pools = pools

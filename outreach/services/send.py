@@ -42,6 +42,8 @@ RECORD_SECONDS = 0.25
 # How long outcomes that are known are kept in hand while the database is away.
 RECORD_PATIENCE_SECONDS = 20.0
 RESCUE_ROWS_MAX = 500
+# Until what others hold is asked for again; they hold it for the length of a statement, mostly.
+HELD_UP_SECONDS = 0.05
 # So many answers that say nothing, and none that does, are an outage.
 OUTAGE_ANSWERS_MIN = 3
 # The first wait and the longest: each is twice the one before until a probe gets through.
@@ -109,13 +111,17 @@ async def send_due(
                     claim = None if stop.is_set() else await _claim(context, tenant_id)
                     if claim is None:
                         break
-                    has_more = claim.seen > 0
+                    has_more = claim.seen > 0 or claim.is_held_up
                     seat.weight = claim.weight
+                    if claim.is_held_up:
+                        break
                     if claim.mails:
                         flight = seat.begin_flight(len(claim.mails))
                         batch = _deliver(context, tenant_id, claim, flight)
                         running.add(asyncio.create_task(batch))
             if not running:
+                if has_more:  # held up, out of time, or without room
+                    await asyncio.sleep(HELD_UP_SECONDS)
                 return has_more
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.gather(*done)

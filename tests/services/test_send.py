@@ -348,3 +348,16 @@ async def test_a_slow_provider_gets_no_more_than_can_begin_in_time(db: Database)
         assert len(sandbox.accepted) == 36
     outcomes = await run(db, "select outcome::text, count(*) from send_attempts group by 1")
     assert dict(outcomes) == {"accepted": 36}, "no request waited for a connection in vain"
+
+
+async def test_what_somebody_holds_is_still_left(db: Database) -> None:
+    """As the sender's row, while another batch writes down that its first mail was accepted."""
+    campaign = await due_campaign(db, 2)
+    stop = asyncio.Event()
+    async with sending(db) as (context, sandbox):
+        async with db.connection() as other, other.transaction():
+            await other.execute("select from sender_identities for no key update")
+            assert await send_due(context, campaign.tenant_id, stop=stop, slice_seconds=5.0)
+        assert sandbox.accepted == []
+        await drain(context, campaign.tenant_id)
+    assert await message_states(db) == {"sent": 2}
