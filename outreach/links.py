@@ -10,6 +10,7 @@ hard to forge.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Sequence
 from functools import lru_cache
 from uuid import UUID
@@ -17,6 +18,7 @@ from uuid import UUID
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
+SALT = b"outreach.unsubscribe"
 TOKEN_LENGTH = 43 + 1 + 43  # two UUIDs, a dot, a SHA-256
 
 
@@ -46,10 +48,6 @@ def read_unsubscribe_token(token: str, secret_keys: Sequence[str]) -> tuple[UUID
 
 @lru_cache(maxsize=8)
 def _signer(secret_keys: tuple[str, ...]) -> Signer:
-    """The newest key is the library's last."""
-    return Signer(
-        secret_keys[::-1],
-        salt=b"outreach.unsubscribe",
-        key_derivation="hmac",
-        digest_method=hashlib.sha256,
-    )
+    """The newest key is the library's last; keys are derived once, not with each link."""
+    derived = [hmac.digest(key.encode(), SALT, "sha256") for key in reversed(secret_keys)]
+    return Signer(derived, key_derivation="none", digest_method=hashlib.sha256)

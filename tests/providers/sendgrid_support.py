@@ -24,7 +24,7 @@ GARBAGE = [
     b"HTTP/1.1 202 Acc",
     b"HTTP/1.1 202 Accepted\r\nX-Message-Id: half",
     b"HTTP/1.1 202 Accepted\r\nContent-Length: nonsense\r\n\r\n",
-    b"HTTP/1.1 202 Accepted\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+    b"HTTP/1.1 202 Accepted\r\nX: " + b"y" * 100_000,
     b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100\r\n\r\nhalf",
     b"SSH-2.0-OpenSSH_9.2\r\n",
 ]

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from outreach import config
 from outreach.core.errors import Invalid
 from outreach.core.outcome import Accepted, NotSent
-from outreach.providers import sendgrid
+from outreach.providers import http1
 from outreach.providers.sendgrid import SendGrid
 from tests.providers.sendgrid_support import (
     GARBAGE,
@@ -103,7 +103,7 @@ async def test_a_process_that_stood_still_before_the_body_does_not_write_it(
         return time.monotonic() + next(moments, 60.0)
 
     async with raw(accept) as (url, server), provider(url) as client:
-        monkeypatch.setattr(sendgrid, "monotonic", clock)
+        monkeypatch.setattr(http1, "monotonic", clock)
         assert await send(client) == NotSent("not begun in time")
         assert server.connections == 1
         assert server.requests == []

@@ -10,7 +10,7 @@ import pytest
 
 from outreach.core.outcome import Accepted, Because, Rejected, Unknown
 from outreach.dev.sandbox import Act, FaultOrder, SandboxServer, SandboxSettings, When
-from outreach.providers.sendgrid import ANSWER_BYTES_MAX
+from outreach.providers.http1 import BODY_BYTES_MAX
 from tests.providers.sendgrid_support import (
     GARBAGE,
     accept,
@@ -165,7 +165,7 @@ async def test_a_huge_answer_is_not_read() -> None:
     assert isinstance(found, Rejected)
     assert len(found.detail) <= 500
     assert written < 100 * 1024 * 1024
-    assert ANSWER_BYTES_MAX < 65_536
+    assert BODY_BYTES_MAX < 65_536
 
 
 # --- no answer ---------------------------------------------------------------------------------

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal, cast
 from uuid import UUID
 
-import aiohttp
-
 from outreach import config
 from outreach import db as database
 from outreach.config import Settings
 from outreach.db import Database
+from outreach.providers import http1
+from outreach.providers.http1 import Pool
 from outreach.providers.sendgrid import SendGrid
 from outreach.recorder import NO_RECORDER, Recorder, open_recorder
 from outreach.services import apply_events as applying
@@ -54,8 +55,8 @@ POINTS = {
     "claim: last statement, not committed": Point(counters, "take_installation", "after"),
     "claim: committed": Point(send, "claim_batch", "after"),
     "request: not begun": Point(SendGrid, "send", "before"),
-    "request: connected, not written": Point(aiohttp.TCPConnector, "connect", "after"),
-    "request: on its way": Point(aiohttp.ClientResponse, "start", "within"),
+    "request: connected, not written": Point(Pool, "_dial", "after"),
+    "request: on its way": Point(http1.ClientConnection, "send", "within"),
     "request: answered": Point(SendGrid, "send", "after"),
     "request: recovered, file not removed": Point(recover, "_settle_some", "after"),
     "record: not begun": Point(send, "record", "before"),
@@ -165,21 +166,33 @@ def arm(kill: Kill, is_there: Connection | None = None) -> None:
         os.kill(os.getpid(), kill.signal)
 
     point = POINTS[kill.point]
-    wrapped: Callable[..., Awaitable[Any]] = getattr(point.owner, point.name)
+    wrapped: Callable[..., Any] = getattr(point.owner, point.name)
     passes = 0
+
+    def is_last_pass() -> bool:
+        nonlocal passes
+        passes += 1
+        if passes == kill.nth and point.side == "before":
+            end()
+        if passes == kill.nth and point.side == "within":
+            asyncio.get_running_loop().call_later(ON_ITS_WAY_SECONDS, end)
+        return passes == kill.nth and point.side == "after"
 
     @functools.wraps(wrapped)
     async def deadly(*args: Any, **kwargs: Any) -> Any:
-        nonlocal passes
-        passes += 1
-        is_last = passes == kill.nth
-        if is_last and point.side == "before":
-            end()
-        if is_last and point.side == "within":
-            asyncio.get_running_loop().call_later(ON_ITS_WAY_SECONDS, end)
+        ends = is_last_pass()
         result = await wrapped(*args, **kwargs)
-        if is_last and point.side == "after":
+        if ends:
             end()
         return result
 
-    setattr(point.owner, point.name, deadly)
+    @functools.wraps(wrapped)
+    def deadly_at_once(*args: Any, **kwargs: Any) -> Any:
+        ends = is_last_pass()
+        result = wrapped(*args, **kwargs)
+        if ends:
+            end()
+        return result
+
+    is_async = inspect.iscoroutinefunction(wrapped)
+    setattr(point.owner, point.name, deadly if is_async else deadly_at_once)
