@@ -83,8 +83,7 @@ def _rival(stack: ExitStack, place: ground.Ground, results: dict[str, Any]) -> p
 
 def _program(place: ground.Ground, results: dict[str, Any]) -> Path | None:
     """The stand-in for all runs: the rival's when there is one, else our sandbox."""
-    folder = peer.named()
-    program = None if folder is None else ground.compiled(folder / "stub.c", place.folder)
+    program = peer.stand_in_program(place)
     if program is None:
         _note(results, "The stand-in is our sandbox, which takes much of a small machine itself.")
     return program

@@ -14,7 +14,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -26,7 +26,7 @@ import psycopg
 from outreach.db import Database
 from outreach.services.sweep import look_below_floors
 from outreach.store import dispatch
-from tests.bench import ground, send, shape
+from tests.bench import ground, peer, send, shape
 
 FEW_PENDING = 10_000
 CLAIMS = 30
@@ -250,7 +250,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
-    with ground.ground() as place, ground.stand_in(0) as sandbox:
+    with ExitStack() as stack:
+        place = stack.enter_context(ground.ground())
+        sandbox = stack.enter_context(ground.stand_in(0, peer.stand_in_program(place)))
         with psycopg.connect(place.conninfo, autocommit=True) as connection:
             shape.seed(connection, plan_kind="plain", limits="on")
             shape.make_due(connection, 20_000, "history-")

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -22,7 +23,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from tests.bench import ground, shape
+from tests.bench import ground, peer, shape
 
 SMALL_TENANTS = 50
 SMALL_MESSAGES = 100
@@ -213,7 +214,9 @@ def main() -> None:
     parser.add_argument("--pending", type=int, default=200_000, help="of the thousand tenants")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
-    with ground.ground() as place, ground.stand_in(0) as sandbox:
+    with ExitStack() as stack:
+        place = stack.enter_context(ground.ground())
+        sandbox = stack.enter_context(ground.stand_in(0, peer.stand_in_program(place)))
         with psycopg.connect(place.conninfo, autocommit=True) as connection:
             results = {
                 "waits": waits(connection, place.conninfo, sandbox, {}, given.due),

@@ -97,6 +97,12 @@ def named() -> Path | None:
     return Path(value).resolve() if value else None
 
 
+def stand_in_program(place: ground.Ground) -> Path | None:
+    """The rival's stand-in, which takes the least of the machine; None where it cannot be had."""
+    folder = named()
+    return None if folder is None else ground.compiled(folder / "stub.c", place.folder)
+
+
 def missing(folder: Path) -> str | None:
     """Why it cannot run here, in a sentence; None when it can."""
     if absent := [name for name in NEEDED if not (folder / name).is_file()]:
