@@ -1,4 +1,6 @@
 drop function if exists learn_statistics();
+drop function if exists incident_tenant(uuid);
+drop function if exists incidents_of(text, boolean, integer);
 drop function if exists open_alarms();
 drop function if exists unknowns_due(integer);
 drop table if exists provider_log_slots, outcome_evidence;

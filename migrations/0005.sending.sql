@@ -517,8 +517,25 @@ as $$
   where m.state = 'unknown'
   having count(*) > 0
 $$;
-revoke all on function unknowns_due(integer), open_alarms() from public;
+-- Alarms over all tenants or of one, and whose one is, for an operator.
+create function incidents_of(of_slug text, with_closed boolean, rows_max integer) returns table (id uuid, tenant text,
+  code text, subject text, detail jsonb, raised_at timestamptz, told_at timestamptz, closed_at timestamptz)
+language sql stable security definer set search_path = public, pg_temp
+as $$
+  select i.id, t.slug, i.code, i.subject, i.detail, i.created_at, i.updated_at, i.closed_at
+  from tenants t
+  join incidents i on i.tenant_id = t.id
+  where (of_slug is null or t.slug = of_slug) and (with_closed or i.closed_at is null)
+  order by i.created_at desc, i.id desc
+  limit rows_max
+$$;
+create function incident_tenant(incident_id uuid) returns uuid
+language sql stable security definer set search_path = public, pg_temp
+as $$ select i.tenant_id from incidents i where i.id = incident_id $$;
+revoke all on function unknowns_due(integer), open_alarms(), incidents_of(text, boolean, integer), incident_tenant(uuid)
+  from public;
 grant execute on function unknowns_due(integer), open_alarms() to outreach_worker;
+grant execute on function incidents_of(text, boolean, integer), incident_tenant(uuid) to outreach_operator;
 
 -- Attempts whose process should have answered for them by now.
 create function attempts_overdue(grace interval, rows_max integer)

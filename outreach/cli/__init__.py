@@ -41,6 +41,7 @@ FAMILIES: Mapping[str, Family] = {
     "campaigns": Family("From a plan to a running campaign.", "campaigns"),
     "enrollments": Family("Pause, resume or stop one contact's campaigns.", "enrollments"),
     "messages": Family("Mails of which nobody knows whether they left.", "messages"),
+    "incidents": Family("Alarms: what must not happen and did.", "incidents"),
     "limits": Family("How fast mail may go, and how much of that is used.", "limits"),
     "suppressions": Family("Who must not be written to.", "suppressions"),
     "pause": Family("Stop everybody's sending.", "control", "pause_app"),

@@ -191,6 +191,12 @@ PROVIDER: dict[str, Reason] = {
         "Alarm: of try {attempt} there is proof and disproof[; recorded was: {recorded}]."
     ),
     "double_send": Reason("Alarm: the provider accepted this mail twice[, at tries {attempts}]."),
+    "provider_outage": Reason(
+        "Alarm: the provider took mail and said nothing; sending was broken off for a while."
+    ),
+    "sent_and_forgotten": Reason(
+        "Alarm: the provider has a mail that the database had forgotten; it was put back."
+    ),
     "accepted_without_attempt": Reason(
         "Alarm: the provider tells of try {attempt}, which was never made."
     ),
@@ -276,6 +282,8 @@ def sentence(code: str, detail: Mapping[str, object] | None = None) -> str:
 
     def field(match: re.Match[str]) -> str:
         value = known.get(match[1])
+        if isinstance(value, list | tuple):
+            value = ", ".join(str(one) for one in value)
         return "…" if value is None else " ".join(str(value).split())
 
     frame = _PART.sub(part, reason.text)

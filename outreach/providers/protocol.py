@@ -20,7 +20,7 @@ class MailProvider(Protocol):
 
         `start_by` is a moment of `time.monotonic()`: a request that has not begun by then is not
         made, and the outcome is NotSent. `leaving` is called before the provider could have all
-        of it; what it raises keeps the request from leaving, and the outcome is NotSent.
+        of it; a ValueError of it keeps the request from leaving, and the outcome is NotSent.
         """
         ...
 

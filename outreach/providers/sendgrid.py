@@ -22,7 +22,8 @@ from outreach.config import Settings
 from outreach.core.errors import Invalid
 from outreach.core.mail import Mail
 from outreach.core.outcome import NotSent, Outcome, Unknown, asked_moment, classify
-from outreach.providers.http1 import Answer, Exchange, NoAnswer, NotBegun, Pool
+from outreach.providers.http1 import Pool
+from outreach.providers.http1_connection import Answer, Exchange, NoAnswer, NotBegun
 from outreach.providers.sendgrid_mail import mail_body
 
 # Until answers tell: what is claimed for a provider that is slower waits in vain for a connection.

@@ -17,7 +17,8 @@ from uuid import UUID
 from outreach.core.outcome import Accepted, NotSent, Outcome, Rejected
 from outreach.core.states import AttemptOutcome
 from outreach.sql import Tx
-from outreach.store import events, ledger, unknowns
+from outreach.store import events, unknowns
+from outreach.store.incidents import Incident, raise_incidents
 from outreach.store.unknowns import Contested, Evidence
 
 CONTRADICTION = "contradiction"
@@ -56,15 +57,7 @@ async def report(tx: Tx, tenant_id: UUID, sayings: Sequence[Saying]) -> set[Atte
     that may have been accepted.
     """
     against = [s for s in sayings if s.is_acceptance_of_refused or s.is_refusal_of_accepted]
-    for saying in against:
-        await ledger.raise_incident(
-            tx,
-            tenant_id,
-            CONTRADICTION,
-            f"{saying.message_id}:{saying.attempt}",
-            recorded=saying.recorded.value,
-            said_by=saying.said_by,
-        )
+    await raise_incidents(tx, tenant_id, [_contradiction(saying) for saying in against])
     proofs = [saying for saying in against if saying.is_acceptance_of_refused]
     if not proofs:
         return set()
@@ -88,6 +81,7 @@ async def _reopenable(tx: Tx, tenant_id: UUID, attempts: Sequence[Attempt]) -> s
     """Those without a rival; a rival that was accepted makes it a double send."""
     made = await events.list_attempts(tx, tenant_id, {message_id for message_id, _ in attempts})
     found: dict[UUID, int] = {}
+    doubles: list[Incident] = []
     for message_id, attempt in sorted(attempts):
         rivals = {n: o for n, o in made[message_id].items() if n != attempt and o in _LIVE}
         was_accepted = AttemptOutcome.ACCEPTED in rivals.values() or message_id in found
@@ -95,7 +89,17 @@ async def _reopenable(tx: Tx, tenant_id: UUID, attempts: Sequence[Attempt]) -> s
             numbers = sorted(
                 {attempt, *rivals, *([found[message_id]] if message_id in found else [])}
             )
-            await ledger.raise_incident(tx, tenant_id, DOUBLE_SEND, message_id, attempts=numbers)
+            doubles.append(Incident(DOUBLE_SEND, str(message_id), {"attempts": numbers}))
         elif not rivals:
             found[message_id] = attempt
+    await raise_incidents(tx, tenant_id, doubles)
     return set(found.items())
+
+
+def _contradiction(saying: Saying) -> Incident:
+    detail = {
+        "attempt": saying.attempt,
+        "recorded": saying.recorded.value,
+        "said_by": saying.said_by,
+    }
+    return Incident(CONTRADICTION, f"{saying.message_id}:{saying.attempt}", detail)

@@ -115,8 +115,8 @@ def _alarms(alarms: list[Alarm]) -> Check:
     waiting = f" Mails of unknown outcome: {unknown}; `outreach messages list`." * bool(unknown)
     raised = [f"{alarm.many} {alarm.code}" for alarm in alarms if alarm.code != UNKNOWN]
     if raised:
-        sentence = f"Alarms that nobody has closed: {', '.join(raised)}.{waiting}"
-        return Check("alarms", Verdict.WARN, sentence)
+        sentence = f"Alarms that nobody has closed: {', '.join(raised)}; `outreach incidents list`."
+        return Check("alarms", Verdict.WARN, sentence + waiting)
     return Check("alarms", Verdict.OK, f"No alarm is open.{waiting}")
 
 

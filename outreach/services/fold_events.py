@@ -7,7 +7,6 @@ suppression list, enrollments by id, messages, actions, campaigns, contacts, sen
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +31,8 @@ from outreach.services.suppress import SuppressionEntry, suppress
 from outreach.services.unpack import Key, OwnedEvent
 from outreach.sql import Tx
 from outreach.store import events as store
-from outreach.store.events import Incident, JudgedClick, NewEvent
+from outreach.store.events import JudgedClick, NewEvent
+from outreach.store.incidents import Incident, raise_incidents
 from outreach.store.reputation import SenderOutcomes, add_outcomes
 from outreach.store.suppressions import share_suppressions
 
@@ -60,7 +60,7 @@ async def fold_events(
     touched = {item.enrollment_id for item in fresh if item.message_id in proven or _matters(item)}
     standings = await lock_standings(tx, tenant_id, touched)
     if incidents:
-        await store.insert_incidents(tx, tenant_id, incidents)
+        await raise_incidents(tx, tenant_id, incidents)
     if results:
         await record_outcomes(tx, tenant_id, results)
         standings = await lock_standings(tx, tenant_id, touched)
@@ -134,9 +134,13 @@ def _attempt_of(item: OwnedEvent, made: Mapping[int, AttemptOutcome]) -> int | N
 
 
 def _unknown_attempt(item: OwnedEvent, attempt: int) -> Incident:
-    detail = {"event_id": item.event.id, "event_type": item.event.type.value}
+    detail = {
+        "attempt": attempt,
+        "event_id": item.event.id,
+        "event_type": item.event.type.value,
+    }
     subject = f"{item.message_id}:{attempt}"
-    return Incident("accepted_without_attempt", subject, json.dumps(detail))
+    return Incident("accepted_without_attempt", subject, detail)
 
 
 async def _raise_deliveries(

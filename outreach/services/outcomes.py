@@ -34,6 +34,7 @@ from outreach.services.standing import Standing, lock_standings, write_advances
 from outreach.sql import Tx
 from outreach.store import holds, ledger
 from outreach.store.holds import No
+from outreach.store.incidents import Incident, raise_incidents
 from outreach.store.ledger import LockedMessage, MessageTimer, Settlement
 
 # When an unknown outcome is first looked at again, should no event settle it before.
@@ -281,6 +282,5 @@ async def _write_noes(
     if rows := refused[Because.ACCOUNT]:
         row, answer = rows[0]
         if await ledger.pause_provider(tx, answer.detail[:300]):
-            await ledger.raise_incident(
-                tx, tenant_id, "provider_paused", row.message_id, status=answer.http_status
-            )
+            alarm = Incident("provider_paused", str(row.message_id), {"status": answer.http_status})
+            await raise_incidents(tx, tenant_id, [alarm])

@@ -30,8 +30,8 @@ from outreach.services.plans import load_plans
 from outreach.services.standing import lock_standings
 from outreach.sql import Tx
 from outreach.store import fence as fence_store
-from outreach.store import ledger
 from outreach.store import regain as store
+from outreach.store.incidents import Incident, raise_incidents
 from outreach.store.regain import LostTime, Proven, StepRow
 
 ROWS_MAX = 500
@@ -158,8 +158,8 @@ async def _put_back_for(db: Database, tenant_id: UUID, strays: Sequence[Stray], 
         await lock_standings(tx, tenant_id, {one.enrollment_id for one in found.values()})
         made = await store.insert_proven(tx, tenant_id, list(found.values())) if found else set()
         await store.look_now(tx, [s.row_id for s in strays if s.message_id in found])
-        for message_id in sorted(made):
-            await ledger.raise_incident(tx, tenant_id, "sent_and_forgotten", str(message_id))
+        alarms = [Incident("sent_and_forgotten", str(message_id)) for message_id in made]
+        await raise_incidents(tx, tenant_id, alarms)
     gap.messages += len(made)
     for stray in strays:
         if stray.message_id in found:

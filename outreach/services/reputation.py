@@ -19,11 +19,11 @@ from outreach.core.states import Reputation
 from outreach.db import Database, Role, lock_tenant
 from outreach.services import audit
 from outreach.sql import Tx
-from outreach.store import ledger
 from outreach.store import limits as limit_store
 from outreach.store import reputation as store
 from outreach.store import senders as sender_store
 from outreach.store.holds import SetHold, open_holds
+from outreach.store.incidents import Incident, close_incidents, raise_incidents
 from outreach.store.reputation import SenderToJudge
 from outreach.store.wakeups import wake
 
@@ -65,7 +65,8 @@ async def _change(tx: Tx, sender: SenderToJudge, after: Regard) -> bool:
     detail = excess(sender.tally(), sender.thresholds())
     if after.reputation is not Reputation.GOOD:
         code = INCIDENTS[after.reputation]
-        await ledger.raise_incident(tx, sender.tenant_id, code, sender.from_email, **detail)
+        alarm = Incident(code, sender.from_email, detail)
+        await raise_incidents(tx, sender.tenant_id, [alarm])
     if after.reputation is Reputation.STOPPED:
         hold = SetHold("sender", sender.sender_id, "reputation_stopped", detail=detail)
         await open_holds(tx, sender.tenant_id, [hold])
@@ -109,6 +110,6 @@ async def forgive(
 
 async def _let_anew(tx: Tx, tenant_id: UUID, sender_id: UUID, email: str) -> None:
     """The next claim decides about the sender anew; alarms that no longer hold are closed."""
-    await store.close_incidents(tx, tenant_id, email, list(INCIDENTS.values()))
+    await close_incidents(tx, tenant_id, email, list(INCIDENTS.values()))
     await store.end_reputation_holds(tx, tenant_id, sender_id)
     await limit_store.unpark_tenant(tx, tenant_id)

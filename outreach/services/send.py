@@ -36,6 +36,7 @@ from outreach.services.refuse import refuse
 from outreach.services.turns import Flight, Turns
 from outreach.store import counters, holds, ledger
 from outreach.store.breaker import open_breaker
+from outreach.store.incidents import Incident, raise_incidents
 
 # Answers that are there are recorded at least this often while others are awaited.
 RECORD_SECONDS = 0.25
@@ -257,7 +258,7 @@ async def _mind_provider(
         first, longest = UNREACHABLE_SECONDS if has_none else OUTAGE_SECONDS
         seconds = await open_breaker(tx, first_seconds=first, seconds_max=longest)
         if not has_none:
-            await ledger.raise_incident(tx, tenant_id, "provider_outage", "sendgrid")
+            await raise_incidents(tx, tenant_id, [Incident("provider_outage", "sendgrid")])
     if seconds is not None:
         _log.warning("the provider does not answer", pause_seconds=seconds, requests=len(outcomes))
 

@@ -104,15 +104,6 @@ class OpenUnmatched:
     received_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """An alarm for people; raised once for its subject."""
-
-    code: str
-    subject: str
-    detail: str  # JSON
-
-
 async def resolve_messages(tx: Tx, references: Sequence[Reference]) -> list[Owner]:
     """The messages that the references lead to, whoever's they are."""
     return await sql.fetch_all(
@@ -221,15 +212,3 @@ async def claim_unmatched(tx: Tx, *, rows_max: int) -> list[OpenUnmatched]:
 async def close_unmatched(tx: Tx, adopted: Mapping[UUID, bool]) -> None:
     """Mark the adopted, put off the others."""
     await sql.execute(tx, SQL["close_unmatched"], ids=list(adopted), adopted=list(adopted.values()))
-
-
-async def insert_incidents(tx: Tx, tenant_id: UUID, incidents: Sequence[Incident]) -> None:
-    """Raise alarms, each subject once."""
-    await sql.execute(
-        tx,
-        SQL["insert_incidents"],
-        tenant_id=tenant_id,
-        codes=[incident.code for incident in incidents],
-        subjects=[incident.subject for incident in incidents],
-        details=[incident.detail for incident in incidents],
-    )

@@ -142,11 +142,3 @@ set adopted_at = case when c.is_adopted then now() end,
   updated_at = now()
 from unnest(%(ids)s::uuid[], %(adopted)s::bool[]) as c (id, is_adopted)
 where u.id = c.id
-
--- name: insert_incidents
--- Raises alarms, each once for its subject; one that was closed is open again.
-insert into incidents (tenant_id, code, subject, detail)
-select %(tenant_id)s::uuid, i.code, i.subject, i.detail
-from unnest(%(codes)s::text[], %(subjects)s::text[], %(details)s::jsonb[]) as i (code, subject, detail)
-order by i.code, i.subject
-on conflict (tenant_id, code, subject) do update set closed_at = null, updated_at = now()

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
 from outreach import sql
 from outreach.core.states import ActionState, AttemptOutcome, MessageState
 from outreach.sql import Tx
@@ -200,20 +198,6 @@ async def pause_senders(tx: Tx, tenant_id: UUID, sender_ids: Sequence[UUID], rea
     """Stop sending as these identities; how many were not stopped before."""
     return await sql.execute(
         tx, SQL["pause_senders"], tenant_id=tenant_id, sender_ids=list(sender_ids), reason=reason
-    )
-
-
-async def raise_incident(
-    tx: Tx, tenant_id: UUID, code: str, subject: object, **detail: object
-) -> None:
-    """Tell people about something that must not happen."""
-    await sql.execute(
-        tx,
-        SQL["raise_incident"],
-        tenant_id=tenant_id,
-        code=code,
-        subject=str(subject),
-        detail=Jsonb(detail),
     )
 
 

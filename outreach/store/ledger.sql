@@ -178,12 +178,6 @@ from paused
 on conflict (tenant_id, scope, subject_id, reason) where ended_at is null
 do update set detail = excluded.detail, updated_at = now();
 
--- name: raise_incident
--- An alarm for people, once for its subject.
-insert into incidents (tenant_id, code, subject, detail)
-values (%(tenant_id)s::uuid, %(code)s::text, %(subject)s::text, %(detail)s::jsonb)
-on conflict (tenant_id, code, subject) do update set closed_at = null, updated_at = now();
-
 -- name: list_overdue_attempts
 -- Attempts over all tenants whose process has not answered for them.
 select tenant_id, message_id, attempt

@@ -114,10 +114,3 @@ async def end_reputation_holds(tx: Tx, tenant_id: UUID, sender_id: UUID) -> int:
     """End the sender's holds by limits and reputation."""
     query = SQL["end_reputation_holds"]
     return await sql.execute(tx, query, tenant_id=tenant_id, sender_id=sender_id)
-
-
-async def close_incidents(tx: Tx, tenant_id: UUID, subject: str, codes: Sequence[str]) -> int:
-    """Close the open alarms of these codes about a subject."""
-    return await sql.execute(
-        tx, SQL["close_incidents"], tenant_id=tenant_id, subject=subject, codes=list(codes)
-    )

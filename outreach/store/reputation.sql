@@ -50,13 +50,6 @@ set ended_at = now(), updated_at = now()
 where tenant_id = %(tenant_id)s::uuid and scope = 'sender' and subject_id = %(sender_id)s::uuid and ended_at is null
   and (reason like 'limit%%' or reason like 'reputation%%');
 
--- name: close_incidents
--- The alarms about a sender's reputation are over.
-update incidents
-set closed_at = now(), updated_at = now()
-where tenant_id = %(tenant_id)s::uuid and subject = %(subject)s::text and closed_at is null
-  and code = any (%(codes)s::text[]);
-
 -- name: forgive_sender
 -- A person's word: the sender's reputation is good again. Returns nothing where it was. The warm-up keeps
 -- what it lost.

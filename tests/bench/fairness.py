@@ -83,17 +83,16 @@ insert into scheduled_actions
 select tenant_id, id, campaign_id, sender_id, 'intro', 1, 'send', now() from enrollment
 """
 PENDING_IN: LiteralString = """
-with person as (
-  select e.tenant_id, e.id, e.campaign_id, e.sender_id,
-    row_number() over (order by e.id) - 1 as place, count(*) over () as total
+with person as materialized (
+  select e.tenant_id, e.id, e.campaign_id, e.sender_id, count(*) over () as total
   from enrollments e join tenants t on t.id = e.tenant_id and t.slug like 'many%%'
 )
 insert into scheduled_actions
   (tenant_id, enrollment_id, campaign_id, sender_id, node_id, visit, kind, due_at)
 select p.tenant_id, p.id, p.campaign_id, p.sender_id, 'intro', 1, 'send',
   now() + interval '30 days' + n %% 86400 * interval '1 second'
-from generate_series(1, %(count)s::bigint) as n
-join person p on p.place = n %% p.total
+from person p
+cross join lateral generate_series(1, greatest(1, %(count)s::bigint / p.total)) as n
 """
 ENDED: LiteralString = """
 select m.tenant_id, extract(epoch from max(a.settled_at) - min(m.came_at))::float

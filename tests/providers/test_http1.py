@@ -14,9 +14,12 @@ import pytest
 from outreach import config
 from outreach.core.errors import Invalid
 from outreach.core.outcome import Accepted, NotSent, Rejected, Unknown
-from outreach.providers import http1
-from outreach.providers.http1 import Answer, Exchange, Found, NoAnswer, NotBegun, Pool
+from outreach.providers import http1_connection
+from outreach.providers.http1 import Pool
+from outreach.providers.http1_connection import Answer, Exchange, Found, NoAnswer, NotBegun
 from outreach.providers.sendgrid import SendGrid
+from tests.chaos.moments import lasting, standing_still
+from tests.providers.sendgrid_support import Answer as Act
 from tests.providers.sendgrid_support import (
     RawServer,
     accept,
@@ -26,6 +29,7 @@ from tests.providers.sendgrid_support import (
     raw,
     send,
 )
+from tests.support.waiting import eventually
 
 OK = http("202 Accepted", b"", "X-Message-Id: abc")
 
@@ -44,14 +48,15 @@ async def post(pool: Pool, body: bytes = b"{}", *, within: float = 2.0, wait: fl
     return await pool.post(Exchange(body, now + within, now + within + wait, None))
 
 
-def said(answer: bytes, *, hangs_up: bool = False, then: bytes = b"") -> object:
+def said(answer: bytes, *, hangs_up: bool = False, then: bytes = b"") -> Act:
     """An act of a server: these bytes to every request, and more of them a little later."""
 
     async def act(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         await writer.drain()
         if then:
-            await asyncio.sleep(0.05)
+            for _ in range(20):  # the client shares this loop, and reads the first meanwhile
+                await asyncio.sleep(0)
             writer.write(then)
             await writer.drain()
         if hangs_up:
@@ -76,7 +81,7 @@ async def test_the_request_is_one_whole_http_request() -> None:
 async def test_a_second_answer_to_one_request_answers_no_other(together: bool) -> None:
     """Else whoever can put two answers into one has a mail called accepted that was not."""
     act = said(OK + OK) if together else said(OK, then=OK)
-    async with raw(act) as (url, server), pooled(url) as pool:  # type: ignore[arg-type]
+    async with raw(act) as (url, server), pooled(url) as pool:
         first, second = await asyncio.gather(post(pool, b"1"), post(pool, b"2", wait=0.3))
         assert isinstance(first, Answer)
         if together:
@@ -86,9 +91,13 @@ async def test_a_second_answer_to_one_request_answers_no_other(together: bool) -
 
 
 async def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
-    async with raw(said(OK, then=OK)) as (url, server), pooled(url) as pool:  # type: ignore[arg-type]
+    async with raw(said(OK, then=OK)) as (url, server), pooled(url) as pool:
         assert isinstance(await post(pool), Answer)
-        await asyncio.sleep(0.15)
+
+        async def is_gone() -> bool:
+            return not pool._open
+
+        await eventually(is_gone)
         assert isinstance(await post(pool), Answer)
         assert server.connections == 2
 
@@ -99,7 +108,7 @@ async def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
 )
 async def test_what_only_announces_an_answer_is_none(early: bytes) -> None:
     for act in (said(early + OK), said(early, then=OK)):
-        async with raw(act) as (url, _), provider(url) as client:  # type: ignore[arg-type]
+        async with raw(act) as (url, _), provider(url) as client:
             assert await send(client) == Accepted("abc", 202)
     assert isinstance(await outcome_of(early), Unknown)
 
@@ -141,7 +150,7 @@ async def test_an_answer_in_small_pieces(step: int) -> None:
 
 async def test_who_says_that_it_hangs_up_is_not_asked_again() -> None:
     answer = http("202 Accepted", b"", "X-Message-Id: abc", "Connection: close")
-    async with raw(said(answer)) as (url, server), pooled(url) as pool:  # type: ignore[arg-type]
+    async with raw(said(answer)) as (url, server), pooled(url) as pool:
         for _ in range(3):
             assert isinstance(await post(pool), Answer)
         assert server.connections == 3
@@ -150,10 +159,10 @@ async def test_who_says_that_it_hangs_up_is_not_asked_again() -> None:
 async def test_a_connection_that_has_rested_too_long_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http1, "IDLE_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(http1_connection, "IDLE_SECONDS_MAX", 0.2)
     async with raw(accept) as (url, server), pooled(url) as pool:
         assert isinstance(await post(pool), Answer)
-        await asyncio.sleep(0.1)
+        await lasting(0.3)
         assert isinstance(await post(pool), Answer)
         assert server.connections == 2
 
@@ -232,7 +241,7 @@ async def test_answers_that_came_while_the_process_stood_still_are_read() -> Non
         await server.called.wait()
         child.send_signal(signal.SIGSTOP)
         is_stopped.set()
-        await asyncio.sleep(1.5)
+        await lasting(1.5)
         child.send_signal(signal.SIGCONT)
         said, _ = await child.communicate()
     assert said.startswith(b"Answer(status=202")
@@ -246,24 +255,26 @@ async def test_a_machine_that_is_always_late_still_has_time_outs() -> None:
         waiting = asyncio.create_task(post(pool, within=0.2, wait=0.2))
         ends_at = time.monotonic() + 5
         while not waiting.done() and time.monotonic() < ends_at:
-            time.sleep(0.25)  # noqa: ASYNC251
-            await asyncio.sleep(0.01)
+            standing_still(0.25)
+            await asyncio.sleep(0)
         assert waiting.done()
         assert isinstance(waiting.result(), NoAnswer | NotBegun)
+        await lasting(0.1)  # the server shares this loop, and has to catch up with it
 
 
 async def test_who_answers_before_the_whole_body_was_read_is_not_asked_again() -> None:
     """What it has not read of this request it might read as the next one."""
-    connections = 0
+    connections = ended = 0
     is_over = asyncio.Event()
 
     async def answer_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
+        nonlocal connections, ended
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
         writer.write(http("413 Too Large"))
         await is_over.wait()
         writer.transport.abort()
+        ended += 1
 
     server = await asyncio.start_server(answer_at_once, "127.0.0.1", 0, limit=1024)
     port = server.sockets[0].getsockname()[1]
@@ -274,7 +285,11 @@ async def test_who_answers_before_the_whole_body_was_read_is_not_asked_again() -
             assert found.status == 413
         assert connections == 2
         is_over.set()
-        await asyncio.sleep(0.05)
+
+        async def all_have_ended() -> bool:
+            return ended == connections
+
+        await eventually(all_have_ended)
 
 
 async def test_a_closed_client_leaves_nobody_waiting() -> None:
@@ -297,7 +312,7 @@ def test_a_key_that_would_end_its_line_is_refused(key: str) -> None:
 
 async def test_a_body_that_was_not_to_leave_leaves_the_connection_to_the_next() -> None:
     def refuse() -> None:
-        raise RuntimeError
+        raise ValueError
 
     async with raw(accept) as (url, server), pooled(url) as pool:
         now = time.monotonic()

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from outreach import config
 from outreach.core.errors import Invalid
 from outreach.core.outcome import Accepted, NotSent
-from outreach.providers import http1
+from outreach.providers import http1, http1_connection
 from outreach.providers.sendgrid import SendGrid
 from tests.providers.sendgrid_support import (
     GARBAGE,
@@ -104,6 +104,7 @@ async def test_a_process_that_stood_still_before_the_body_does_not_write_it(
 
     async with raw(accept) as (url, server), provider(url) as client:
         monkeypatch.setattr(http1, "monotonic", clock)
+        monkeypatch.setattr(http1_connection, "monotonic", clock)
         assert await send(client) == NotSent("not begun in time")
         assert server.connections == 1
         assert server.requests == []

@@ -10,7 +10,7 @@ import pytest
 
 from outreach.core.outcome import Accepted, Because, Rejected, Unknown
 from outreach.dev.sandbox import Act, FaultOrder, SandboxServer, SandboxSettings, When
-from outreach.providers.http1 import BODY_BYTES_MAX
+from outreach.providers.http1_connection import BODY_BYTES_MAX
 from tests.providers.sendgrid_support import (
     GARBAGE,
     accept,

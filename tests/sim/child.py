@@ -23,8 +23,8 @@ from outreach import config
 from outreach import db as database
 from outreach.config import Settings
 from outreach.db import Database
-from outreach.providers import http1
 from outreach.providers.http1 import Pool
+from outreach.providers.http1_connection import ClientConnection
 from outreach.providers.sendgrid import SendGrid
 from outreach.recorder import NO_RECORDER, Recorder, open_recorder
 from outreach.services import apply_events as applying
@@ -56,7 +56,7 @@ POINTS = {
     "claim: committed": Point(send, "claim_batch", "after"),
     "request: not begun": Point(SendGrid, "send", "before"),
     "request: connected, not written": Point(Pool, "_dial", "after"),
-    "request: on its way": Point(http1.ClientConnection, "send", "within"),
+    "request: on its way": Point(ClientConnection, "send", "within"),
     "request: answered": Point(SendGrid, "send", "after"),
     "request: recovered, file not removed": Point(recover, "_settle_some", "after"),
     "record: not begun": Point(send, "record", "before"),
