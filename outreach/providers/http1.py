@@ -109,7 +109,7 @@ class Pool:
 
     def serve(self, connection: ClientConnection) -> None:
         """Give a connection that has nothing to do the next request, or let it rest."""
-        while not connection.is_spent():
+        while not (self._is_closed or connection.is_spent()):
             exchange = next(iter(self._waiting), None)
             if exchange is None:
                 self._idle.append(connection)
@@ -170,6 +170,9 @@ class Pool:
             why = f"no connection: {type(error).__name__}"
             self._refuse_oldest(NotBegun(why, is_unreachable=True))
         else:
+            if connection.is_lost:  # before this task could go on: nobody will drop it again
+                self._refuse_oldest(NotBegun("connection closed at once"))
+                return
             self._open.add(connection)
             self.serve(connection)
 

@@ -88,6 +88,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, pool: Owner) -> None:
         self._pool = pool
+        self.is_lost = False
         self._transport: asyncio.Transport | None = None
         self._parser: Any = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
@@ -159,6 +160,7 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
         if self._exchange is not None:
             has_head = self._head_bytes == 0
             if has_head and not self._is_delimited and exc is None:
@@ -207,12 +209,14 @@ class ClientConnection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            self._pool.settle(exchange, self._answer)
+        self._end(self._answer)
 
     def _fail(self, why: str) -> None:
+        self._end(NoAnswer(why))
+        self.abort()
+
+    def _end(self, found: Found) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            self._pool.settle(exchange, NoAnswer(why))
-        self.abort()
+            exchange.connection = None  # another's, from now on
+            self._pool.settle(exchange, found)

@@ -91,14 +91,16 @@ def _clock(skew_seconds: float) -> Check:
 def _queue(queues: list[Queue], workers: list[Worker]) -> Check:
     alive = sum(worker.silent_seconds <= SILENT_SECONDS for worker in workers)
     todo = sum(queue.todo for queue in queues)
-    oldest = max((queue.oldest_seconds or 0.0 for queue in queues), default=0.0)
+    late = [q.queue for q in queues if q.todo and (q.oldest_seconds or 0.0) > LATE_SECONDS]
     jobs = f"{todo} jobs wait, {sum(queue.doing for queue in queues)} run"
     if not alive:
         sentence = f"No worker is running, so nothing is sent or applied; {jobs}."
         return Check("queue", Verdict.WARN, f"{sentence} Start one: `outreach worker`.")
-    if todo and oldest > LATE_SECONDS:
-        sentence = f"{alive} workers, but a job has waited for {oldest:.0f} s; {jobs}."
-        return Check("queue", Verdict.WARN, sentence)
+    if late:
+        seconds = max(queue.oldest_seconds or 0.0 for queue in queues if queue.queue in late)
+        sentence = f"{alive} workers, but a job has waited for {seconds:.0f} s; {jobs}."
+        whose = f"Does a worker serve {', '.join(late)}? `outreach worker --queues …`."
+        return Check("queue", Verdict.WARN, f"{sentence} {whose}")
     return Check("queue", Verdict.OK, f"Workers running: {alive}; {jobs}.")
 
 

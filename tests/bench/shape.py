@@ -186,6 +186,7 @@ def make_due(connection: psycopg.Connection[Any], messages: int, prefix: str) ->
     """So many messages due, in the tenants and senders in turn."""
     parameters = {"count": messages, "prefix": prefix, "domains": SMALL_DOMAINS}
     connection.execute(DUE_IN, parameters)
+    connection.execute("update tenants set parked_until = null, parked_at = null")  # as a launch
 
 
 def settle(connection: psycopg.Connection[Any]) -> None:

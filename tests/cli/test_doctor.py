@@ -213,3 +213,11 @@ def test_the_embedded_server_serves_where_nothing_is_set(
         assert data["server_version"]
         assert (folder / ".outreach" / "postgres").is_dir()
         environment.undo()
+
+
+def test_a_queue_that_nobody_serves_is_named() -> None:
+    """A tenant's own queue needs a worker of its own, and nothing else says that it has none."""
+    queues = [Queue("sends", 3, 0, 5.0), Queue("sends.acme", 1, 0, 90.0), Queue("x", 0, 1, 900.0)]
+    (check,) = [one for one in judge(facts(queues=queues)) if one.name == "queue"]
+    assert check.verdict is Verdict.WARN
+    assert "serve sends.acme?" in check.sentence

@@ -16,7 +16,14 @@ from outreach.core.errors import Invalid
 from outreach.core.outcome import Accepted, NotSent, Rejected, Unknown
 from outreach.providers import http1_connection
 from outreach.providers.http1 import Pool
-from outreach.providers.http1_connection import Answer, Exchange, Found, NoAnswer, NotBegun
+from outreach.providers.http1_connection import (
+    Answer,
+    ClientConnection,
+    Exchange,
+    Found,
+    NoAnswer,
+    NotBegun,
+)
 from outreach.providers.sendgrid import SendGrid
 from tests.chaos.moments import lasting, standing_still
 from tests.providers.sendgrid_support import Answer as Act
@@ -51,7 +58,7 @@ async def post(pool: Pool, body: bytes = b"{}", *, within: float = 2.0, wait: fl
 def said(answer: bytes, *, hangs_up: bool = False, then: bytes = b"") -> Act:
     """An act of a server: these bytes to every request, and more of them a little later."""
 
-    async def act(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         await writer.drain()
         if then:
@@ -329,3 +336,66 @@ async def test_nothing_is_left_of_requests_that_ended() -> None:
         outcomes = await asyncio.gather(*(send(client) for _ in range(20)))
         assert not any(isinstance(one, NotSent | Unknown) for one in outcomes)
         assert client._pool.active == room == 0
+
+
+async def test_connections_that_are_closed_at_once_take_no_place_for_ever() -> None:
+    """A balancer without a back end accepts and resets."""
+    is_closing = True
+
+    async def slam(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_closing:
+            writer.transport.abort()
+            return
+        await told.serve(reader, writer)
+
+    told = RawServer(accept)
+    server = await asyncio.start_server(slam, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, pooled(f"http://127.0.0.1:{port}", 2) as pool:
+        for _ in range(10):
+            assert not isinstance(await post(pool, within=0.5, wait=0.2), Answer)
+        is_closing = False
+        assert isinstance(await post(pool), Answer)
+        told.drop_all()
+
+
+async def test_a_connection_that_is_lost_before_it_is_known_takes_no_place() -> None:
+    async with raw(accept) as (url, _), pooled(url, 1) as pool:
+        dial, drop, dropped = pool._dial, pool.drop, asyncio.Event()
+
+        def noted_drop(connection: ClientConnection) -> None:
+            drop(connection)
+            dropped.set()
+
+        async def lost_at_once() -> ClientConnection:
+            connection = await dial()
+            connection.abort()
+            await dropped.wait()
+            return connection
+
+        pool.drop = noted_drop  # type: ignore[method-assign]  # to know the order
+        pool._dial = lost_at_once  # type: ignore[method-assign]  # to force the order
+        assert isinstance(await post(pool, within=0.5), NotBegun)
+        pool._dial = dial  # type: ignore[method-assign]  # as it was
+        assert isinstance(await post(pool), Answer)
+
+
+async def test_who_is_cancelled_just_after_the_answer_hangs_up_on_nobody_else() -> None:
+    async def second_alone(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) > 1:
+            await accept(_, writer)
+
+    async with raw(second_alone) as (url, server), pooled(url, 1) as pool:
+        now = time.monotonic()
+        first = Exchange(b"1", now + 2, now + 4, None)
+        waiting = asyncio.create_task(pool.post(first))
+        await server.called.wait()
+        second = asyncio.create_task(post(pool, b"2"))
+        await asyncio.sleep(0)
+        first.found.cancel()  # as its task's cancellation does, before that task goes on
+        (connection,) = pool._open
+        connection.data_received(OK)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert isinstance(await second, Answer)
+        assert pool.active == 0
