@@ -11,8 +11,10 @@ Source: RFC 9112; happy eyeballs by aiohappyeyeballs (RFC 8305).
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import cast
 from urllib.parse import urlsplit
@@ -28,10 +30,11 @@ from outreach.providers.http1_connection import (
     NotBegun,
 )
 
-CONNECT_SECONDS_MAX = 5.0
+CONNECT_SECONDS_MAX = 1.5  # less than a request waits, so that one that stalls is replaced in time
 # One timer looks after all requests; one each would cost a tenth of a request.
 LOOK_SECONDS = 0.1
 RESOLVE_SECONDS = 60.0
+RESOLVE_AGAIN_SECONDS = 5.0  # when nobody could say
 EYEBALLS_SECONDS = 0.25
 
 
@@ -62,7 +65,7 @@ class Pool:
         self._idle: list[ClientConnection] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._addresses: list[AddrInfoType] = []
-        self._resolved_at = -RESOLVE_SECONDS
+        self._resolve_at = 0.0  # of monotonic(), which is later
         self._resolving = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = 0.0
@@ -109,23 +112,28 @@ class Pool:
 
     def serve(self, connection: ClientConnection) -> None:
         """Give a connection that has nothing to do the next request, or let it rest."""
+        while not self._is_employed(connection):
+            connection.abort()
+            if not self._idle:
+                self._connect()
+                return
+            connection = self._idle.pop()
+
+    def _is_employed(self, connection: ClientConnection) -> bool:
+        """Whether it took a request or rests; what is spent does neither."""
         while not (self._is_closed or connection.is_spent()):
             exchange = next(iter(self._waiting), None)
             if exchange is None:
                 self._idle.append(connection)
-                return
+                return True
             del self._waiting[exchange]
             if exchange.found.done():
                 continue
             kept_back = connection.send(exchange, self._head)
             if kept_back is None:
-                return
+                return True
             self.settle(exchange, kept_back)
-        connection.abort()
-        if self._idle:
-            self.serve(self._idle.pop())
-        else:
-            self._connect()
+        return False
 
     def drop(self, connection: ClientConnection) -> None:
         """It is gone; those that wait for it get another."""
@@ -156,49 +164,57 @@ class Pool:
             task.add_done_callback(self._connected)
 
     def _connected(self, task: asyncio.Task[None]) -> None:
+        """An attempt has ended; one that failed in whatever way is the oldest request's."""
         self._connecting.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            why = "in time" if isinstance(error, TimeoutError) else f"({type(error).__name__})"
+            self._refuse_oldest(NotBegun(f"no connection {why}", is_unreachable=True))
         self._connect()
 
     async def _open_one(self) -> None:
-        """One more connection; a failure is the oldest waiting request's."""
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS_MAX):
-                connection = await self._dial()
-        except TimeoutError:
-            self._refuse_oldest(NotBegun("no connection in time"))
-        except (OSError, ValueError) as error:  # ValueError: a name that is none
-            why = f"no connection: {type(error).__name__}"
-            self._refuse_oldest(NotBegun(why, is_unreachable=True))
-        else:
-            if connection.is_lost:  # before this task could go on: nobody will drop it again
-                self._refuse_oldest(NotBegun("connection closed at once"))
-                return
-            self._open.add(connection)
-            self.serve(connection)
+        """One more connection; raises whatever keeps it from being made."""
+        async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            connection = await self._dial()
+        if connection.is_lost:  # before this task could go on: nobody will drop it again
+            raise ConnectionResetError
+        self._open.add(connection)
+        self.serve(connection)
 
     async def _dial(self) -> ClientConnection:
         loop = asyncio.get_running_loop()
-        async with self._resolving:
-            if monotonic() - self._resolved_at >= RESOLVE_SECONDS:
-                self._addresses = cast(
-                    list[AddrInfoType],
-                    await loop.getaddrinfo(self._host, self._port, type=1, proto=6),
-                )
-                self._resolved_at = monotonic()
         sock = await start_connection(
-            self._addresses, happy_eyeballs_delay=EYEBALLS_SECONDS, interleave=1
+            await self._resolve(), happy_eyeballs_delay=EYEBALLS_SECONDS, interleave=1
         )
         try:
             _, connection = await loop.create_connection(
-                lambda: ClientConnection(self),
+                lambda: ClientConnection(self, sock),
                 sock=sock,
                 ssl=self._tls,
                 server_hostname=None if self._tls is None else self._host,
             )
         except BaseException:
-            sock.close()
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # the transport that has it closes it then
             raise
         return connection
+
+    async def _resolve(self) -> list[AddrInfoType]:
+        """Addresses, asked for once a minute; old ones serve while nobody knows new ones."""
+        loop = asyncio.get_running_loop()
+        async with self._resolving:
+            if monotonic() >= self._resolve_at:
+                asking = loop.getaddrinfo(
+                    self._host, self._port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+                )
+                try:
+                    self._addresses = cast(list[AddrInfoType], await asking)
+                    self._resolve_at = monotonic() + RESOLVE_SECONDS
+                except OSError:
+                    if not self._addresses:
+                        raise
+                    self._resolve_at = monotonic() + RESOLVE_AGAIN_SECONDS
+            return self._addresses
 
     def _refuse_oldest(self, because: NotBegun) -> None:
         exchange = next(iter(self._waiting), None)
@@ -212,21 +228,21 @@ class Pool:
     def _look(self) -> None:
         """End the requests whose time is over, waiting for a connection or for an answer."""
         now = monotonic()
-        # A process that stood still reads what has come meanwhile before it calls anything late.
-        stood_still = now - self._look_at > LOOK_SECONDS and self._look_at > 0
-        if not stood_still:
-            for exchange in [e for e in self._active if now > _ends_at(e)]:
-                if exchange.left_at is None:
-                    self.settle(exchange, TOO_LATE)
-                else:
-                    self.settle(exchange, NoAnswer("no answer in time"))
-                    _abort(exchange)
+        # A process that stood still reads what has come meanwhile before it calls anything late;
+        # only once, for a machine that is always late has time-outs too.
+        stood_still = 0 < self._look_at < now - LOOK_SECONDS
         self._timer = None
         if self._active:
-            loop = asyncio.get_running_loop()
-            self._look_later(loop)
-            if stood_still:
-                self._look_at = 0.0  # once: a machine that is always late still has time-outs
+            self._look_later(asyncio.get_running_loop())
+        if stood_still:
+            self._look_at = 0.0
+            return
+        for exchange in [e for e in self._active if now > _ends_at(e)]:
+            if exchange.left_at is None:
+                self.settle(exchange, TOO_LATE)
+            else:
+                self.settle(exchange, NoAnswer("no answer in time"))
+                _abort(exchange)
 
 
 def _ends_at(exchange: Exchange) -> float:

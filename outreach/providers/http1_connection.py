@@ -9,6 +9,7 @@ Source: RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -19,8 +20,8 @@ import httptools
 # Servers drop idle connections without notice; a request on one that is just being dropped would
 # have an unknown end. uvicorn drops after 5 s, SendGrid later.
 IDLE_SECONDS_MAX = 4.0
-HEAD_BYTES_MAX = 32_768
-BODY_BYTES_MAX = 4_096  # of an answer; what comes after is not read
+ANSWER_BYTES_MAX = 65_536  # head, body and trailers
+BODY_BYTES_MAX = 4_096  # what comes after is not read
 
 
 @dataclass(slots=True)  # frozen takes ten times as long to make
@@ -86,22 +87,41 @@ class Owner(Protocol):
 class ClientConnection(asyncio.Protocol):
     """One connection, with at most one request on its way."""
 
-    def __init__(self, pool: Owner) -> None:
+    def __init__(self, pool: Owner, sock: socket.socket) -> None:
+        """`sock` is the transport's; here it is only looked at."""
         self._pool = pool
+        self._sock = sock
         self.is_lost = False
         self._transport: asyncio.Transport | None = None
         self._parser: Any = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._answer = Answer(0, {}, b"")
-        self._head_bytes = 0  # 0 once the head has been read
+        self._bytes = 0  # of the answer, so far
+        self._has_answered = False
         self._is_delimited = False  # its end does not need the connection's end
-        self._is_over = False  # the answer has ended, and the connection may be used again
+        self._is_whole = False  # the answer has ended
+        self._is_kept = False  # and the connection may be used again
         self._idle_since = 0.0
 
     def is_spent(self) -> bool:
         """Whether it should not be used again."""
         assert self._transport is not None
-        return self._transport.is_closing() or monotonic() - self._idle_since > IDLE_SECONDS_MAX
+        if self._transport.is_closing() or monotonic() - self._idle_since > IDLE_SECONDS_MAX:
+            return True
+        return self._has_answered and not self._is_silent()
+
+    def _is_silent(self) -> bool:
+        """Whether nothing lies in the socket: neither an end nor an answer to nobody.
+
+        Asked before it is used again only: a new TLS connection may hold session tickets.
+        """
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def send(self, exchange: Exchange, head: bytes) -> NotBegun | None:
         """Write the request, unless it may not leave any more."""
@@ -119,8 +139,8 @@ class ClientConnection(asyncio.Protocol):
         exchange.connection = self
         self._exchange = exchange
         self._answer = Answer(0, {}, b"")
-        self._head_bytes = 1
-        self._is_delimited = False
+        self._bytes = 0
+        self._is_delimited = self._is_whole = self._is_kept = False
         body = exchange.body
         self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(body), body))
         return None
@@ -141,42 +161,47 @@ class ClientConnection(asyncio.Protocol):
         if self._exchange is None:  # nobody asked
             self.abort()
             return
-        if self._head_bytes:
-            self._head_bytes += len(data)
+        self._bytes += len(data)
+        unreadable: str | None = None
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(f"no readable answer: {type(error).__name__}")
-            return
-        if self._head_bytes > HEAD_BYTES_MAX:
-            self._fail("no readable answer: its head does not end")
-        elif self._is_over:
-            # The next request leaves only now: what else these bytes hold is no answer to it.
-            self._is_over = False
+            unreadable = type(error).__name__
+            self._is_kept = False
+        if self._bytes > ANSWER_BYTES_MAX:
+            unreadable = "it does not end"
+        is_enough = self._is_success or len(self._answer.body) >= BODY_BYTES_MAX
+        if self._is_whole and self._is_kept:
+            # Not at once: what else this turn brings is no answer to the next request, and an end
+            # that came with the answer is seen first. But before whoever waits for this one.
             self._idle_since = monotonic()
-            self._pool.serve(self)
-        elif self._exchange is None or self._exchange.found.done():
-            self._exchange = None  # its body says nothing that matters
+            self._has_answered = True
+            asyncio.get_running_loop().call_soon(self._pool.serve, self)
+            self._end(self._answer)
+        elif self._is_whole or is_enough:
+            self._end(self._answer)
             self.abort()
+        elif unreadable is not None:
+            self._fail(unreadable)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
         if self._exchange is not None:
-            has_head = self._head_bytes == 0
-            if has_head and not self._is_delimited and exc is None:
-                self._finish()  # an answer that ends with its connection
+            if self._answer.status and not self._is_delimited and exc is None:
+                self._end(self._answer)  # it ends with its connection
             else:
-                why = "connection closed" if exc is None else type(exc).__name__
-                self._fail(f"no readable answer: {why}")
+                self._fail("connection closed" if exc is None else type(exc).__name__)
         self._pool.drop(self)
 
     # --- what the parser calls
 
     def on_message_begin(self) -> None:
-        if self._is_over:  # a second answer to one request
-            self.abort()
+        if self._is_whole:  # a second answer to one request
+            self._is_kept = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._answer.status:  # a trailer, or another answer's
+            return
         name = name.lower()
         self._answer.headers[name] = value
         if name in (b"content-length", b"transfer-encoding"):
@@ -184,35 +209,33 @@ class ClientConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:  # it only announces another
-            self._answer.headers.clear()
-            self._is_delimited = False
+        if self._answer.status:
             return
-        self._answer.status = status
-        self._head_bytes = 0
-        if status < 300 and self._exchange is not None:
-            self._pool.settle(self._exchange, self._answer)
+        if status >= 200:
+            self._answer.status = status
+            return
+        self._answer.headers.clear()  # it only announces another
+        self._is_delimited = False
 
     def on_body(self, body: bytes) -> None:
-        self._answer.body += body
-        if len(self._answer.body) > BODY_BYTES_MAX:
-            self._answer.body = self._answer.body[:BODY_BYTES_MAX]
-            self._finish()
+        if not self._is_whole:
+            self._answer.body += body[: BODY_BYTES_MAX - len(self._answer.body)]
 
     def on_message_complete(self) -> None:
-        if self._answer.status == 0 or self._exchange is None:
+        if self._answer.status == 0 or self._is_whole:
             return
-        assert self._transport is not None
-        # Who answers before it has read all may take the rest for another request.
-        is_whole = self._transport.get_write_buffer_size() == 0
-        self._is_over = is_whole and self._parser.should_keep_alive()
-        self._finish()
+        self._is_whole = True
+        # Who refuses may answer before it has read all, and take the rest for another request.
+        self._is_kept = self._is_success and self._parser.should_keep_alive()
 
-    def _finish(self) -> None:
-        self._end(self._answer)
+    # ---
+
+    @property
+    def _is_success(self) -> bool:
+        return 200 <= self._answer.status < 300
 
     def _fail(self, why: str) -> None:
-        self._end(NoAnswer(why))
+        self._end(NoAnswer(f"no readable answer: {why}"))
         self.abort()
 
     def _end(self, found: Found) -> None:

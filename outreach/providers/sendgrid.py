@@ -114,4 +114,5 @@ def _detail(status: int, text: str) -> str:
         said = "; ".join(str(error["message"]) for error in errors)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         said = "" if text.lstrip().startswith("<") else text
-    return f"{status} {' '.join(said.split())}".strip()[:500]
+    printable = said.replace("\0", " ")  # which no text of PostgreSQL may hold
+    return f"{status} {' '.join(printable.split())}".strip()[:500]

@@ -18,7 +18,6 @@ from outreach.providers import http1_connection
 from outreach.providers.http1 import Pool
 from outreach.providers.http1_connection import (
     Answer,
-    ClientConnection,
     Exchange,
     Found,
     NoAnswer,
@@ -357,27 +356,6 @@ async def test_connections_that_are_closed_at_once_take_no_place_for_ever() -> N
         is_closing = False
         assert isinstance(await post(pool), Answer)
         told.drop_all()
-
-
-async def test_a_connection_that_is_lost_before_it_is_known_takes_no_place() -> None:
-    async with raw(accept) as (url, _), pooled(url, 1) as pool:
-        dial, drop, dropped = pool._dial, pool.drop, asyncio.Event()
-
-        def noted_drop(connection: ClientConnection) -> None:
-            drop(connection)
-            dropped.set()
-
-        async def lost_at_once() -> ClientConnection:
-            connection = await dial()
-            connection.abort()
-            await dropped.wait()
-            return connection
-
-        pool.drop = noted_drop  # type: ignore[method-assign]  # to know the order
-        pool._dial = lost_at_once  # type: ignore[method-assign]  # to force the order
-        assert isinstance(await post(pool, within=0.5), NotBegun)
-        pool._dial = dial  # type: ignore[method-assign]  # as it was
-        assert isinstance(await post(pool), Answer)
 
 
 async def test_who_is_cancelled_just_after_the_answer_hangs_up_on_nobody_else() -> None:
