@@ -36,7 +36,12 @@ async def recover(db: Database, recorder: Recorder) -> int:
     are still armed, or proved accepted, change.
     """
     lapsed = recorder.lapsed()
-    count = await _settle(db, lapsed)
+    try:
+        count = await _settle(db, lapsed)
+    except psycopg.DataError as error:
+        # It would be the same at every look; the rescuer calls these unknown.
+        _log.error("lapsed_set_aside", attempts=len(lapsed), error=type(error).__name__)
+        count = 0
     recorder.release(entry.key for entry in lapsed)
     for grave in recorder.graves():
         try:

@@ -318,3 +318,22 @@ async def test_after_its_end_a_request_that_has_not_begun_is_not_made(
             outcome = await send._hand_over(context, claim.mails[0], claim.start_by)
             assert isinstance(outcome, NotSent)
             assert sandbox.accepted == []
+
+
+async def test_what_cannot_be_written_down_keeps_nothing_else_from_it(
+    db: Database, conninfo: str, tmp_path: Path
+) -> None:
+    """A word that no text of PostgreSQL may hold would be the same at every look."""
+    campaign = await due_campaign(db, 2)
+    with recording(tmp_path / "dead", conninfo) as recorder:
+        attempts = (await armed(db, campaign, recorder)).attempts
+        for attempt, said in zip(attempts, ("400 a\0b", "400 no"), strict=True):
+            recorder.slot(*attempt).leaving()
+            recorder.slot(*attempt).answered(Rejected(Because.MESSAGE, 400, said))
+        recorder.lapse(attempts)
+        assert await recover(db, recorder) == 0
+        assert await recover(db, recorder) == 0, "and not looked at again and again"
+        assert recorder.lapsed() == []
+    await run(db, "update send_attempts set deadline_at = now()")
+    assert await rescue(db, grace_seconds=-1.0) == 2
+    assert await message_states(db) == {"unknown": 2}
