@@ -37,7 +37,7 @@ FAMILIES: Mapping[str, Family] = {
     "keys": Family("Keys of the HTTP API.", "keys"),
     "senders": Family("Who mail comes from.", "senders"),
     "contacts": Family("Who is written to.", "contacts"),
-    "plans": Family("Check a plan before it runs.", "plans"),
+    "plans": Family("Check a plan, or try it out, before it runs.", "plans"),
     "campaigns": Family("From a plan to a running campaign.", "campaigns"),
     "enrollments": Family("Pause, resume or stop one contact's campaigns.", "enrollments"),
     "messages": Family("Mails of which nobody knows whether they left.", "messages"),

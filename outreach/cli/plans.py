@@ -1,4 +1,4 @@
-"""`outreach plans`: what is wrong with a plan, before anybody is written to."""
+"""`outreach plans`: what is wrong with a plan and how it would go, before anybody is written to."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import typer
 
 from outreach.cli.campaigns import read_plan
 from outreach.cli.shell import WRONG_USAGE, JsonFlag, Table, emit, failures_as_exits
+from outreach.cli.simulate import simulate_command
 from outreach.core.plan import validate_plan
 
 app = typer.Typer(no_args_is_help=True, help="Plans: check one before it runs.")
-
-
-@app.callback()
-def plans() -> None:
-    """Keep `validate` a command of its own beside those that will join it."""
+app.command("simulate")(simulate_command)
 
 
 @app.command("validate")
