@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from outreach.cli.campaigns import read_plan
-from outreach.cli.shell import JsonFlag, emit, failures_as_exits
+from outreach.cli.shell import JsonFlag, emit, failures_as_exits, run, tenant_id_of
 from outreach.core.errors import Invalid
 from outreach.core.simulate_habits import SHARES
 from outreach.core.states import EnrollmentState
-from outreach.services.simulate import Simulated, Wish, try_out
+from outreach.db import Database
+from outreach.services.simulate import Ground, Past, Simulated, Wish, try_out
+from outreach.services.simulate_ground import ground_of
 
 ENDS = (EnrollmentState.COMPLETED, EnrollmentState.STOPPED, EnrollmentState.FAILED)
 DAY_ROWS_MAX = 40  # of a table for people; more are summed up
@@ -53,14 +55,31 @@ def simulate_command(
         str | None, typer.Option("--start", metavar="T", help="The launch, RFC 3339; now.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed is other people.")] = 1,
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", help="A tenant's slug: its limits, contacts and past readers."),
+    ] = None,
+    sender: Annotated[
+        str | None, typer.Option("--sender", help="The tenant's sender; its first by address.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Try a plan out on made-up readers: mails by day, its end, what limits it, how they end."""
     with failures_as_exits():
         words = [*(assume or []), *(more or [])]
         start_at = _moment(start)
-        done = try_out(Wish(read_plan(file), start_at, contacts, words, seed))
+        wish = Wish(read_plan(file), start_at, contacts, words, seed)
+        if tenant is None and sender is not None:
+            raise Invalid.at("--sender", "A sender is a tenant's: give --tenant too.")
+        done = try_out(wish, None if tenant is None else _ground(tenant, sender))
     emit(as_json, _data(done, start_at, contacts, seed), lambda: "\n".join(_told(done, contacts)))
+
+
+def _ground(tenant: str, sender: str | None) -> Ground:
+    async def work(db: Database) -> Ground:
+        return await ground_of(db, await tenant_id_of(db, tenant), sender)
+
+    return run(work)
 
 
 def _moment(text: str | None) -> datetime:
@@ -91,6 +110,7 @@ def _data(done: Simulated, start_at: datetime, contacts: int, seed: int) -> dict
         "messages_by_node": outcome.messages_by_node,
         "last_message_at": outcome.last_message_at,
         "assumptions": done.assumptions,
+        "history": done.past,
         "contacts": contacts,
         "start_at": start_at,
         "seed": seed,
@@ -124,8 +144,17 @@ def _told(done: Simulated, contacts: int) -> Iterator[str]:
         words = WORDS.get(why, why.replace("_", " "))
         yield f"  {count:>8,}  {count / contacts:>4.0%}  {state.value}: {words}"
     yield ""
-    shares = ", ".join(f"{name}={share:g}" for name, share in done.assumptions.items())
+    shares = ", ".join(f"{name}={share:.3g}" for name, share in done.assumptions.items())
     yield f"Assumed: {shares}."
+    if done.past is not None:
+        yield _source(done.past)
+
+
+def _source(past: Past) -> str:
+    mails = f"{past.mails:,} mails of the last {past.days} days"
+    if past.is_used:
+        return f"What was not given was counted from the tenant's own {mails}."
+    return f"The tenant's own {mails} are too few to tell; what was not given is a guess."
 
 
 def _days(done: Simulated) -> Iterator[str]:

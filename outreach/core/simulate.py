@@ -14,24 +14,21 @@ Memory: some two kilobytes for each contact under way, and counts; days and step
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
 from outreach.core import schedule, transitions
 from outreach.core.advance import Advance
-from outreach.core.errors import Invalid, Problem
 from outreach.core.matching import Event
 from outreach.core.plan import Plan
 from outreach.core.schedule import NoAllowedMoment
 from outreach.core.simulate_habits import Chance, Fates
-from outreach.core.simulate_tokens import Bound, Caps, SenderKey, Tokens
+from outreach.core.simulate_order import Order, Outcome, check
+from outreach.core.simulate_tokens import Bound, SenderKey, Tokens
 from outreach.core.simulate_world import (
     Agenda,
     Contact,
-    Crowd,
     Heard,
     Item,
     Lane,
@@ -43,62 +40,18 @@ from outreach.core.simulate_world import (
 )
 from outreach.core.states import EnrollmentState
 
-CONTACTS_MAX = 100_000
 DAYS_MAX = 366
 STEPS_MAX = 10_000_000  # a loop of short timers turns for ever
-YEARS = range(1971, 2101)  # whose holidays and clock changes are known or guessed
 DOMAIN_LOOK = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be simulated, beside the plan and its readers."""
-
-    contacts: int
-    start_at: datetime
-    caps: Caps = field(default_factory=Caps)
-    crowd: Crowd = field(default_factory=Crowd)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it."""
-
-    messages_by_day: Mapping[date, int]  # by days of the plan's zone; none without a message
-    messages_by_node: Mapping[str, int]  # every send node
-    ends: Mapping[tuple[EnrollmentState, str], int]  # with the reason
-    unfinished: int  # contacts under way when the simulation stopped
-    stopped_at: datetime
-    last_message_at: datetime | None
-    finished_at: datetime | None  # the last contact's end; None where some have none
-    held_seconds: Mapping[str, float]  # by limit: how long it kept mail waiting, summed over mails
-
-    @property
-    def binding_limit(self) -> str | None:
-        """The limit that kept most mail waiting for longest; None where none did."""
-        return max(self.held_seconds, key=self.held_seconds.__getitem__, default=None)
 
 
 def simulate(plan: Plan, order: Order, fates: Fates, chance: Chance) -> Outcome:
     """Run the plan to its last contact's end, or for as long as the bounds say; Invalid."""
-    _check(order)
+    check(order)
     run = _Run(plan, order, fates)
     run.enroll(order, chance)
     run.go_on(order.start_at + timedelta(days=DAYS_MAX))
     return run.outcome()
-
-
-def _check(order: Order) -> None:
-    """Raise Invalid with everything that cannot be simulated."""
-    problems = []
-    if not 1 <= order.contacts <= CONTACTS_MAX:
-        text = f"{order.contacts} is not from 1 to {CONTACTS_MAX:,} contacts."
-        problems.append(Problem("$.contacts", text))
-    if order.start_at.year not in YEARS:
-        text = f"{order.start_at.year} is not from {YEARS[0]} to {YEARS[-1]}."
-        problems.append(Problem("$.start", text))
-    if problems:
-        raise Invalid(problems)
 
 
 class _Run:
@@ -107,6 +60,7 @@ class _Run:
     def __init__(self, plan: Plan, order: Order, fates: Fates) -> None:
         self.plan, self.fates, self.now = plan, fates, order.start_at
         self.agenda, self.tokens = Agenda(), Tokens(order.caps)
+        self.own_sender = order.caps.own
         self.lanes: dict[SenderKey, Lane] = defaultdict(Lane)
         self.domains: dict[int, Queue] = defaultdict(Queue)
         self.under_way, self.heard = 0, 0
@@ -176,7 +130,7 @@ class _Run:
             self.under_way -= 1
             self.last_end_at, contact.has_ended = self.now, True
         for send in advance.sends:
-            sender = self.plan.node(send.node_id).sender_identity_id
+            sender = self.plan.node(send.node_id).sender_identity_id or self.own_sender
             self.agenda.plan(send.due_at, SendDue(contact, contact.epoch, sender))
         for timer in advance.timers:
             due = TimerDue(contact, contact.epoch, timer.node_id, timer.visit, timer.on)

@@ -27,7 +27,7 @@ from outreach.core.limits import (
 from outreach.core.states import Reputation
 from outreach.core.warmup import Warmth
 
-SenderKey = UUID | None  # None: the campaign's own
+SenderKey = UUID | None  # None: one of which nothing is known
 NEVER = timedelta(days=400)  # longer than any simulation
 
 
@@ -38,6 +38,8 @@ class Caps:
     limits: Mapping[Scope, Limits] = field(default_factory=lambda: DEFAULTS)
     warmth: Mapping[SenderKey, Warmth] = field(default_factory=dict)
     sender_limits: Mapping[SenderKey, Limits] = field(default_factory=dict)
+    domain_limits: Mapping[int, Limits] = field(default_factory=dict)  # by the domain's number
+    own: SenderKey = None  # who sends where a node names nobody
 
     def of_sender(self, key: SenderKey) -> Limits:
         """That sender's own, else those of every sender."""
@@ -170,6 +172,6 @@ class Tokens:
 
     def _of_domain(self, domain: int) -> _Scope:
         if domain not in self._domains:
-            limits = self._caps.limits[Scope.DOMAIN]
+            limits = self._caps.domain_limits.get(domain, self._caps.limits[Scope.DOMAIN])
             self._domains[domain] = _Scope(Scope.DOMAIN, limits, Warmth(None))
         return self._domains[domain]

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from outreach.core.plan import Plan, parse_plan
-from outreach.core.simulate import Order, Outcome, simulate
+from outreach.core.simulate import simulate
 from outreach.core.simulate_habits import SHARES, Habits, read_shares
+from outreach.core.simulate_order import Order, Outcome
 from outreach.core.simulate_tokens import Caps
 from outreach.core.simulate_world import Crowd
 
@@ -31,12 +32,22 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """The tenant's own mails that the shares were counted from, unless they were too few."""
+
+    days: int
+    mails: int
+    is_used: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ground:
     """Where the plan is to run: a new installation's defaults, unless a tenant says otherwise."""
 
     caps: Caps = field(default_factory=Caps)
     shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
     crowd: Crowd = field(default_factory=Crowd)
+    past: Past | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,7 @@ class Simulated:
     plan: Plan
     outcome: Outcome
     assumptions: Mapping[str, float]
+    past: Past | None
 
 
 def try_out(wish: Wish, ground: Ground | None = None) -> Simulated:
@@ -56,7 +68,7 @@ def try_out(wish: Wish, ground: Ground | None = None) -> Simulated:
     order = Order(wish.contacts, wish.start_at, ground.caps, crowd)
     chance = random.Random(wish.seed)  # noqa: S311 - made-up readers need no secret numbers
     outcome = simulate(plan, order, Habits(shares).fates(chance), chance)
-    return Simulated(plan, outcome, shares)
+    return Simulated(plan, outcome, shares, ground.past)
 
 
 def _domains(ground: Ground, biggest: float) -> tuple[float, ...]:

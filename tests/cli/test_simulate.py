@@ -78,3 +78,24 @@ def test_what_is_wrong_is_told_at_once(plan: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text(json.dumps({**demo_data.PLAN, "start_node_id": "nowhere"}))
     assert "$.start_node_id" in refusal("plans", "simulate", broken, code=2)
+
+
+def test_a_tenants_own_limits_and_past_are_taken(
+    plan: Path, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", conninfo)
+    monkeypatch.delenv("DATABASE_DIRECT_URL", raising=False)
+    answer("tenants", "create", "--slug", "acme", "--name", "Acme")
+    answer("limits", "set", "--tenant", "acme", "--scope", "sender", "--off")
+    asked = ("plans", "simulate", plan, "--tenant", "acme", "--contacts", "300", *START)
+    found = answer(*asked)
+    assert list(found["messages_by_day"]) == ["2026-05-04"], "nothing limits it"
+    assert found["history"] == {"days": 90, "mails": 0, "is_used": False}
+    assert "own 0 mails of the last 90 days are too few to tell" in outreach(*asked).stdout
+    assert "nobody@acme.example" in refusal(*asked, "--sender", "nobody@acme.example", code=2)
+    assert "umbrella" in refusal("plans", "simulate", plan, "--tenant", "umbrella", code=2)
+
+
+def test_a_sender_is_a_tenants(plan: Path) -> None:
+    said = refusal("plans", "simulate", plan, "--sender", "sam@acme.example", code=2)
+    assert "give --tenant too" in said
