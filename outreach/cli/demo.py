@@ -206,6 +206,7 @@ def _close(screen: Screen, books: Books, times: Times) -> dict[str, Any]:
         },
         "ends": [asdict(end) for end in books.account.ends],
         "messages": {state.value: books.progress.messages[state] for state in MessageState},
+        "messages_by_node": books.account.sent_by_node,
         "accepted": books.theirs.summary["accepted"],
         "accepted_again": books.theirs.summary["accepted_again"],
         "events": dict(books.progress.events),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from outreach.core.states import EnrollmentState
@@ -49,6 +50,7 @@ class Account:
     first_wave: Wave
     bodies: Bodies
     eventful_contact: str | None
+    sent_by_node: Mapping[str, int] = field(default_factory=dict)
 
 
 async def progress(db: Database, tenant_id: UUID, campaign_id: UUID) -> Progress:
@@ -82,6 +84,10 @@ async def account(db: Database, tenant_id: UUID, campaign_id: UUID, *, first_nod
             first_wave=await store.measure_first_wave(tx, tenant_id, campaign_id, first_node),
             bodies=await store.count_bodies(tx),
             eventful_contact=await store.find_eventful_contact(tx, tenant_id, campaign_id),
+            sent_by_node={
+                row.node: row.count
+                for row in await store.count_sent_by_node(tx, tenant_id, campaign_id)
+            },
         )
 
 

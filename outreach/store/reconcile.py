@@ -39,6 +39,14 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeCount:
+    """How many messages a step has sent."""
+
+    node: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wave:
     """Mails that went out together, and how long that took."""
 
@@ -79,6 +87,13 @@ async def count_ends(tx: Tx, tenant_id: UUID, campaign_id: UUID) -> list[End]:
     """How it ended, the most frequent first."""
     return await sql.fetch_all(
         tx, SQL["count_ends"], End, tenant_id=tenant_id, campaign_id=campaign_id
+    )
+
+
+async def count_sent_by_node(tx: Tx, tenant_id: UUID, campaign_id: UUID) -> list[NodeCount]:
+    """What each step has sent."""
+    return await sql.fetch_all(
+        tx, SQL["count_sent_by_node"], NodeCount, tenant_id=tenant_id, campaign_id=campaign_id
     )
 
 

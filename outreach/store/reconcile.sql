@@ -27,6 +27,14 @@ where t.tenant_id = %(tenant_id)s::uuid and e.campaign_id = %(campaign_id)s::uui
 group by t.code, t.reason
 order by count desc;
 
+-- name: count_sent_by_node
+-- How many of a campaign's messages are sent, by the step that wrote them.
+select m.node_id as node, count(*) as count
+from outbound_messages m
+where m.tenant_id = %(tenant_id)s::uuid and m.campaign_id = %(campaign_id)s::uuid and m.state = 'sent'
+group by m.node_id
+order by m.node_id;
+
 -- name: list_sent
 -- The page after an id of what the ledger calls sent.
 select m.id

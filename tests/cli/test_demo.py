@@ -10,16 +10,28 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from outreach.cli.demo import SEED
 from outreach.cli.demo_report import Books, Theirs
 from outreach.core.plan import validate_plan
 from outreach.dev import demo_data
 from outreach.services.reconcile import Account, Progress
 from outreach.store.reconcile import Bodies, Wave
 from tests.support.folders import family, open_folder, until
+from tests.support.simulate import (
+    RATES_ERROR_MAX,
+    STORY_ERROR_MAX,
+    biggest_difference,
+    by_rates,
+    by_story,
+    demo_addresses,
+    shares_of,
+    shares_of_report,
+)
 
 OUTREACH = (sys.executable, "-c", "import sys; from outreach.cli import main; sys.exit(main())")
 DEMO_SECONDS_MAX = 110.0
@@ -66,6 +78,17 @@ def test_the_demo_ends_by_itself_with_everybody_accounted_for(folder: Path) -> N
     rejected = (folder / ".outreach/demo/rejected.csv").read_text().splitlines()
     assert len(rejected) == 1 + demo_data.BAD_ROWS
     until(lambda: family(folder) == [], "it leaves processes behind")
+    compare_with_the_simulation(report, demo_addresses(folder / "contacts.csv"))
+
+
+def compare_with_the_simulation(report: dict[str, Any], addresses: list[str]) -> None:
+    """What the engine did is what was foretold, within the error that docs/simulate.md states."""
+    done, contacts = shares_of_report(report), len(addresses)
+    assert contacts == report["enrollments"]["total"]
+    told = shares_of(by_story(SEED, addresses), contacts)
+    assert biggest_difference(done, told) <= STORY_ERROR_MAX, (done, told)
+    guessed = shares_of(by_rates(1, contacts), contacts)
+    assert biggest_difference(done, guessed) <= RATES_ERROR_MAX, (done, guessed)
 
 
 @pytest.fixture
