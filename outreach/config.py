@@ -49,12 +49,22 @@ class Settings(BaseSettings):
     sendgrid_webhook_public_keys: Several = Field(
         default=(), validation_alias="SENDGRID_WEBHOOK_PUBLIC_KEY"
     )
+    # SENDGRID_INBOUND_PUBLIC_KEY: the same for Inbound Parse; without it a token is in the path.
+    sendgrid_inbound_public_keys: Several = Field(
+        default=(), validation_alias="SENDGRID_INBOUND_PUBLIC_KEY"
+    )
     # PUBLIC_URL: where the unsubscribe links lead; http only on this machine.
     public_url: str = Field(default="http://127.0.0.1:8000", validation_alias="PUBLIC_URL")
     # SECRET_KEY: signs links; several separated by commas, newest first.
     secret_keys: SeveralSecrets = Field(default=(), validation_alias="SECRET_KEY")
     # OUTREACH_INBOUND_DOMAIN: where replies come in; without it Reply-To is the sender's.
     inbound_domain: str | None = None
+    # OUTREACH_INBOUND_TOKEN: the end of the path of Inbound Parse; several separated by commas.
+    inbound_tokens: SeveralSecrets = Field(default=(), validation_alias="OUTREACH_INBOUND_TOKEN")
+    # OUTREACH_INBOUND_BODY_BYTES_MAX: larger is 413 and lost; SendGrid hands on mails up to 30 MB.
+    inbound_body_bytes_max: int = Field(default=40 * 1024 * 1024, ge=64 * 1024)
+    # OUTREACH_INBOUND_KEPT_BYTES_MAX: of a longer mail only so much is kept.
+    inbound_kept_bytes_max: int = Field(default=2 * 1024 * 1024, ge=16 * 1024)
     # OUTREACH_SEND_DEADLINE_SECONDS: a request is given up after this, and its outcome is unknown.
     send_deadline_seconds: float = Field(default=10.0, ge=1.0, le=60.0)
     # OUTREACH_SEND_BATCH_MAX: messages claimed in one transaction (docs/performance.md).
@@ -91,7 +101,7 @@ class Settings(BaseSettings):
             raise ValueError("is not like postgresql://user@host/database") from None
         return url
 
-    @field_validator("sendgrid_webhook_public_keys", mode="before")
+    @field_validator("sendgrid_webhook_public_keys", "sendgrid_inbound_public_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -99,14 +109,14 @@ class Settings(BaseSettings):
         parts = (part.strip().replace("\\n", "\n") for part in value.split(","))
         return tuple(part for part in parts if part)
 
-    @field_validator("secret_keys", mode="before")
+    @field_validator("secret_keys", "inbound_tokens", mode="before")
     @classmethod
     def _split_secrets(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(SecretStr(part.strip()) for part in value.split(",") if part.strip())
 
-    @field_validator("secret_keys")
+    @field_validator("secret_keys", "inbound_tokens")
     @classmethod
     def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key.get_secret_value()) < 16 for key in keys):

@@ -35,6 +35,9 @@ def _serve(settings: Settings, host: str, port: int) -> None:
     from outreach.web.serve import serve
 
     verifier = WebhookVerifier(settings.sendgrid_webhook_public_keys)
+    mail_keys = settings.sendgrid_inbound_public_keys
+    path = "SENDGRID_INBOUND_PUBLIC_KEY"
+    inbound = WebhookVerifier(mail_keys, path=path) if mail_keys else None
     assert settings.dsn is not None
     database = Database.at(
         settings.dsn,
@@ -45,7 +48,7 @@ def _serve(settings: Settings, host: str, port: int) -> None:
 
     async def main() -> None:
         async with database as db:
-            await serve(settings, db, host, port, verifier=verifier)
+            await serve(settings, db, host, port, verifier=verifier, inbound=inbound)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

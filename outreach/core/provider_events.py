@@ -44,6 +44,7 @@ _TYPES: dict[str, EventType] = {
     "unsubscribe": EventType.UNSUBSCRIBED,
     "group_unsubscribe": EventType.GROUP_UNSUBSCRIBED,
     "group_resubscribe": EventType.GROUP_RESUBSCRIBED,
+    "reply": EventType.REPLIED,  # ours: SendGrid hands mails on, and has no such event
 }
 
 _DROP_REASONS: dict[str, DropReason] = {
@@ -63,7 +64,7 @@ _SCANNERS = re.compile(
 )
 
 # The Message-ID that each mail is given (`providers/sendgrid_mail`): not the answer's id, but ours.
-_OWN_MESSAGE_ID = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})")
+OWN_MESSAGE_ID = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})")
 
 _KEPT = ("reason", "status", "response", "url", "useragent", "asm_group_id")
 
@@ -127,7 +128,7 @@ def read_event(element: object) -> ProviderEvent | AccountEvent | BadEvent:
     if event_type is EventType.BOUNCED and element.get("type") not in (None, "bounce"):
         event_type = EventType.BLOCKED  # also what was deferred for good
     smtp_id = _smtp_id(element.get("smtp-id"))
-    ours = None if smtp_id is None else _OWN_MESSAGE_ID.fullmatch(smtp_id)
+    ours = None if smtp_id is None else OWN_MESSAGE_ID.fullmatch(smtp_id)
     own_message, own_tenant = (UUID(ours[1]), UUID(ours[2])) if ours else (None, None)
     smtp_id = None if ours else smtp_id
     is_machine = _is_machine(event_type, element)

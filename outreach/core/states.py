@@ -135,6 +135,16 @@ class DeliveryState(StrEnum):
     QUARANTINED = "quarantined"  # signed, and not what a webhook should be
 
 
+class InboundClass(StrEnum):
+    """SQL `inbound_class`: what kind of mail came in."""
+
+    REPLY = "reply"  # a person wrote
+    OUT_OF_OFFICE = "out_of_office"  # a machine wrote that the person is away
+    BOUNCE = "bounce"  # a server wrote that a mail did not arrive
+    UNSUBSCRIBE_REQUEST = "unsubscribe_request"  # a person wants no more mail
+    OTHER = "other"  # receipts, tickets, lists: nothing follows from it
+
+
 class SuppressionReason(StrEnum):
     """SQL `suppression_reason`."""
 

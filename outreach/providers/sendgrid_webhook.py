@@ -52,6 +52,14 @@ class WebhookVerifier:
 
         `headers` has lower-case names or ignores case.
         """
+        stream = self.stream(headers)
+        if stream is None:
+            return None
+        stream.feed(body)
+        return stream.signed_at()
+
+    def stream(self, headers: Mapping[str, str]) -> SignedStream | None:
+        """The same for a body that comes in pieces; None where the headers cannot sign any."""
         timestamp = headers.get(TIMESTAMP_HEADER, "")
         if not _SECONDS.fullmatch(timestamp):
             return None
@@ -59,11 +67,30 @@ class WebhookVerifier:
             signature = base64.b64decode(headers.get(SIGNATURE_HEADER, ""), validate=True)
         except (binascii.Error, ValueError):
             return None
-        digest = hashlib.sha256(timestamp.encode("ascii"))
-        digest.update(body)
-        if not any(_is_signed(key, signature, digest.digest()) for key in self._keys):
+        return SignedStream(self._keys, timestamp, signature)
+
+
+class SignedStream:
+    """One body that is being read."""
+
+    def __init__(
+        self, keys: Sequence[ec.EllipticCurvePublicKey], timestamp: str, signature: bytes
+    ) -> None:
+        self._keys = keys
+        self._timestamp = timestamp
+        self._signature = signature
+        self._digest = hashlib.sha256(timestamp.encode("ascii"))
+
+    def feed(self, piece: bytes) -> None:
+        """The next bytes of the body."""
+        self._digest.update(piece)
+
+    def signed_at(self) -> datetime | None:
+        """When all that was fed was signed, or None if no key's holder did."""
+        digest = self._digest.digest()
+        if not any(_is_signed(key, self._signature, digest) for key in self._keys):
             return None
-        return datetime.fromtimestamp(int(timestamp), UTC)
+        return datetime.fromtimestamp(int(self._timestamp), UTC)
 
 
 def _load(text: str) -> ec.EllipticCurvePublicKey:

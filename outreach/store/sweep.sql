@@ -9,7 +9,9 @@ select 'send_due' as task, tenant_id from tenant where has_send
 union all
 select 'fire_timers', tenant_id from tenant where has_timer
 union all
-select 'apply_events', null where exists (select from webhook_deliveries where state = 'received');
+select 'apply_events', null where exists (select from webhook_deliveries where state = 'received')
+union all
+select 'apply_replies', null where exists (select from inbound_messages where state = 'received');
 
 -- name: is_idle
 -- Whether nothing can be done now: no delivery to apply, no request under way or unaccounted for, nothing to
@@ -22,6 +24,7 @@ with gate as (
   from installation
 )
 select not exists (select from webhook_deliveries where state = 'received')
+  and not exists (select from inbound_messages where state = 'received')
   and attempts_armed() = 0
   and not exists (
     select from tenants_due(2147483647, make_interval(secs => %(paced_seconds)s::double precision)) t

@@ -19,7 +19,12 @@ from outreach.sql import Tx
 SQL = sql.load(__file__)
 
 QUEUES: Mapping[str, str] = MappingProxyType(
-    {"send_due": "sends", "fire_timers": "timers", "apply_events": "webhooks"}
+    {
+        "send_due": "sends",
+        "fire_timers": "timers",
+        "apply_events": "webhooks",
+        "apply_replies": "webhooks",
+    }
 )
 """The queue of each task that can be woken."""
 
@@ -29,7 +34,9 @@ MAINTENANCE = "maintenance"
 SHARED_QUEUES = tuple(sorted({*QUEUES.values(), MAINTENANCE}))
 """What a worker serves that is told nothing. A tenant's own queue of sends is not among them."""
 
-PRIORITIES: Mapping[str, int] = MappingProxyType({"apply_events": 10, "fire_timers": 5})
+PRIORITIES: Mapping[str, int] = MappingProxyType(
+    {"apply_events": 10, "apply_replies": 10, "fire_timers": 5}
+)
 """Higher goes first where one worker serves several queues: an unsubscribe before the next send."""
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from procrastinate import JobContext
 
 from outreach.services.apply_events import adopt_events, apply_events
+from outreach.services.apply_replies import apply_replies
 from outreach.services.fire_timers import fire_timers
 from outreach.services.reputation import judge_senders
 from outreach.services.send import RECORD_PATIENCE_SECONDS, rescue, send_due
@@ -59,6 +60,16 @@ async def apply_events_task(job: JobContext) -> None:
         return await in_slices(worker, lambda: apply_events(worker.db))
 
     await run(job, "apply_events", apply)
+
+
+@app.task(name="apply_replies", queue=QUEUES["apply_replies"], retry=RETRY, pass_context=True)
+async def apply_replies_task(job: JobContext) -> None:
+    """Apply the mails that wait."""
+
+    async def apply(worker: WorkerContext) -> bool:
+        return await in_slices(worker, lambda: apply_replies(worker.db))
+
+    await run(job, "apply_replies", apply)
 
 
 def upkeep(name: str, cron: str) -> Callable[[Work], Work]:

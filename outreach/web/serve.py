@@ -13,6 +13,7 @@ from outreach.config import Settings
 from outreach.core.errors import Unavailable
 from outreach.db import Database
 from outreach.web.app import create_app
+from outreach.web.hooks.inbound import StreamVerifier
 from outreach.web.hooks.sendgrid import Verifier
 
 # Longer than a webhook may take, shorter than what supervisors wait before they kill.
@@ -36,14 +37,20 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    settings: Settings, db: Database, host: str, port: int, *, verifier: Verifier
+    settings: Settings,
+    db: Database,
+    host: str,
+    port: int,
+    *,
+    verifier: Verifier,
+    inbound: StreamVerifier | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let requests under way end; port 0 takes a free one.
 
     One line on standard error says when it is ready. Raises Unavailable if the port is taken.
     """
     config = uvicorn.Config(
-        create_app(settings, db, verifier),
+        create_app(settings, db, verifier, inbound),
         host=host,
         port=port,
         lifespan="on",

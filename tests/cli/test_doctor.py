@@ -125,7 +125,7 @@ def test_a_schema_that_is_behind_is_exit_4(environment: pytest.MonkeyPatch, conn
     rollback(conninfo, to="0006")
     code, data, status = examined()
     assert (code, status["schema"]) == (4, "fail")
-    assert data["schema"]["pending"] == ["0007.procrastinate", "0008.lanes"]
+    assert data["schema"]["pending"] == ["0007.procrastinate", "0008.lanes", "0009.replies"]
     assert data["queue"] is None
 
 

@@ -68,6 +68,9 @@ with tenant as (
 ), event_key as (
   insert into message_event_keys (tenant_id, provider, provider_event_id, event_at)
   select tenant_id, 'sendgrid', 'e1', now() from ids
+), inbound as (
+  insert into inbound_messages (tenant_id, mail_hash, raw, raw_length, state, applied_at, outbound_message_id, matched_by)
+  select tenant_id, sha256(uuid_send(message)), '', 0, 'applied', now(), message, 'address' from ids
 ), api_key as (
   insert into api_keys (tenant_id, secret_hash, scopes) select tenant_id, sha256(uuid_send(tenant_id)), array['read'] from ids
 )

@@ -42,7 +42,7 @@ WIRING = frozenset(
     }
 )
 
-CORE_PACKAGES = frozenset({"pydantic", "pydantic_core", "liquid", "holidays", "idna"})
+CORE_PACKAGES = frozenset({"pydantic", "pydantic_core", "liquid", "holidays", "idna", "nh3"})
 IMPURE_WORDS = (
     "asyncio builtins concurrent ctypes faulthandler fcntl fileinput ftplib getpass glob http "
     "imaplib importlib inspect io linecache locale logging mmap multiprocessing os pathlib "

@@ -24,7 +24,7 @@ SQL = sql.load(__file__, stem="one_of_each")
 
 ACTORS = (Role.APP, Role.WORKER)
 # Without tenant-first keys, but with rows of tenants in them (and the view over three tables).
-ALSO_TENANTS = ("audit_log", "send_decisions", "tenants", "api_keys")
+ALSO_TENANTS = ("audit_log", "send_decisions", "tenants", "api_keys", "inbound_messages")
 
 SEE: LiteralString = "select * from {table}"
 CHANGE: LiteralString = "update {table} set created_at = created_at returning *"

@@ -22,6 +22,7 @@ NO_TENANT_KEYS = {
     "audit_log": "an operator's act belongs to nobody",
     "webhook_deliveries": "one body may speak of many tenants",
     "unmatched_events": "belongs to nobody we know",
+    "inbound_messages": "belongs to nobody until its message is found",
 }
 NO_ROW_SECURITY = {
     "schema_marks": "the migrator's own; no other role has rights on it",

@@ -65,7 +65,8 @@ def signed(
 async def running(db: Database, **given: object) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of an application that has started, and ends with the block."""
     chosen = settings(**given)
-    app = create_app(chosen, db, verifier(chosen))
+    keys = chosen.sendgrid_inbound_public_keys
+    app = create_app(chosen, db, verifier(chosen), WebhookVerifier(keys) if keys else None)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app):
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
