@@ -244,6 +244,7 @@ LEFT_OUT: Mapping[str, str] = {
     "limits.recall_promised_actions": ORDER,
     "pauses.lock_held_actions": ORDER,
     "pauses.release_campaign_actions": ORDER,
+    "replies.claim_inbound": WORK,
     "suppressions.refresh_contact_flags": ORDER,
     "sweep.delete_ended_jobs": JOBS,
     "sweep.delete_stalled_jobs": JOBS,
