@@ -42,6 +42,8 @@ SET_ROLE = (
     " set_config('app.tenant_id', %(tenant_id)s::text, true),"
     " set_config('idle_in_transaction_session_timeout', '60s', true), now()"
 )
+# Before the first query, or the server refuses it.
+SET_SNAPSHOT = "set transaction isolation level repeatable read, read only"
 
 # A dead peer is noticed in about 15 s instead of the kernel's two hours.
 KEEPALIVE: dict[str, Any] = {
@@ -113,6 +115,15 @@ class Database:
         """One transaction as `role`, seeing only `tenant_id`'s rows (none at all without it)."""
         async with self.connection() as connection:
             async with connection.transaction():
+                await set_actor(connection, role, tenant_id)
+                yield connection
+
+    @asynccontextmanager
+    async def snapshot(self, role: Role, tenant_id: UUID | None = None) -> AsyncIterator[Tx]:
+        """The same, reading only, and all of it as it was at one moment."""
+        async with self.connection() as connection:
+            async with connection.transaction():
+                await connection.execute(SET_SNAPSHOT)
                 await set_actor(connection, role, tenant_id)
                 yield connection
 

@@ -50,6 +50,7 @@ FAMILIES: Mapping[str, Family] = {
     "reconcile": Family("Put back mail that the database forgot.", "fence", "reconcile_app"),
     "explain": Family("One contact's whole story.", "explain"),
     "webhooks": Family("Apply stored webhook bodies again.", "webhooks"),
+    "rebuild": Family("Whether what is stored is what its records come to.", "rebuild"),
     "doctor": Family("Settings, schema, clock, queue and provider.", "doctor"),
 }
 

@@ -15,6 +15,7 @@ from outreach.core.limits import START_SECONDS_MAX
 from outreach.db import Database
 from outreach.dev.sandbox import SandboxServer
 from outreach.sql import Tx
+from tests.support.rebuilding import compared_in
 from tests.support.windows import fullest_window
 
 Attempts = Collection[tuple[str, int]]
@@ -157,6 +158,7 @@ async def judged(
     rows = await _rows(tx, "select code, subject from incidents")
     found += [f"an incident: {_shown(row)}" for row in rows if row[0] not in incidents]
     found += await _counters(tx)
+    found += await _rebuilt(tx)
     if expected is not None:
         found += await _ends(tx, expected)
     return found
@@ -248,6 +250,16 @@ async def late_starts(
         since = armed_at.get((str(one.outreach_message_id), int(one.outreach_attempt or 0)))
         count += since is not None and at - since > START_SECONDS_MAX + NETWORK_SECONDS
     return count
+
+
+async def _rebuilt(tx: Tx) -> list[str]:
+    """What `rebuild --check` finds: state that its own records do not come to."""
+    found = []
+    for (tenant_id,) in await _rows(tx, "select id from tenants"):
+        for one in (await compared_in(tx, tenant_id))[:3]:
+            what = f"the {one.field} of {one.kind} {one.id}"
+            found.append(f"{what} is {one.stored}, its records come to {one.derived}")
+    return found
 
 
 async def _ends(tx: Tx, expected: Ends) -> list[str]:

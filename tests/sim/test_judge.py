@@ -67,6 +67,9 @@ BENT: dict[str, LiteralString] = {
     "an action twice": "insert into scheduled_actions (tenant_id, enrollment_id, campaign_id,"
     " sender_id, node_id, visit, kind, trigger, due_at, state) select tenant_id, enrollment_id,"
     " campaign_id, sender_id, node_id, visit, kind, trigger, due_at, state from scheduled_actions",
+    "its records come to delivered": "update outbound_messages set delivery = 'none'",
+    "its records come to steps that are no way": "delete from campaign_transitions"
+    " where code = 'entered'",
     "enrollments of 40": "delete from enrollments where state = 'completed'",
     "is ('completed'": "update enrollments set current_node_id = 'wait_click'"
     " where state = 'completed'",

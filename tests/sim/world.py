@@ -44,8 +44,13 @@ insert into send_rate_limits (tenant_id, scope, per_minute_max, per_hour_max)
 select %(t)s, scope, 100000, 100000 from unnest(array['sender', 'tenant', 'domain']) as scope
 """
 SUPPRESS: LiteralString = """
+with contact as (
+  update contacts set suppressed_reason = 'complaint', suppressed_at = now()
+  where email like 'p3-%%' or email like 'p11-%%'
+  returning tenant_id, email
+)
 insert into suppressions (tenant_id, value, reason)
-select tenant_id, email, 'complaint' from contacts where email like 'p3-%%' or email like 'p11-%%'
+select tenant_id, email, 'complaint' from contact
 """
 PAST_DEADLINE: LiteralString = """
 update send_attempts set deadline_at = now() - interval '1 second'

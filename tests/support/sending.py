@@ -32,6 +32,10 @@ enrollment as (
     current_node_id, visits, entered_at)
   select tenant_id, %(c)s, id, %(s)s, 1, 'active', 'intro', '{"intro": 1}', now() from contact
   returning tenant_id, id, campaign_id, sender_id
+),
+step as (
+  insert into campaign_transitions (tenant_id, enrollment_id, to_node_id, visit, code, occurred_at)
+  select tenant_id, id, 'intro', 1, 'entered', now() from enrollment
 )
 insert into scheduled_actions
   (tenant_id, enrollment_id, campaign_id, sender_id, node_id, visit, kind, due_at)
