@@ -38,7 +38,7 @@ FAMILIES: Mapping[str, Family] = {
     "senders": Family("Who mail comes from.", "senders"),
     "contacts": Family("Who is written to.", "contacts"),
     "plans": Family("Check a plan, or try it out, before it runs.", "plans"),
-    "campaigns": Family("From a plan to a running campaign.", "campaigns"),
+    "campaigns": Family("From a plan to a running campaign.", "campaign_plans"),
     "enrollments": Family("Pause, resume or stop one contact's campaigns.", "enrollments"),
     "messages": Family("Mails of which nobody knows whether they left.", "messages"),
     "incidents": Family("Alarms: what must not happen and did.", "incidents"),
