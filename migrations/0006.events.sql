@@ -41,6 +41,7 @@ create table message_events (
   event_type event_type not null,
   event_at timestamptz not null,
   is_machine boolean not null default false,
+  machine_reason text,  -- why it is taken for a machine's: core/machine_events
   attempt smallint,
   reason text,
   detail jsonb not null default '{}',
@@ -53,7 +54,7 @@ create index message_events_of_message on message_events (tenant_id, outbound_me
 create table message_events_default partition of message_events default;
 select protect_tenant_table('message_events', 'select', 'select, insert');
 -- An event never changes, but whether a person made it is known from what else happened around it.
-grant update (is_machine) on message_events to outreach_worker;
+grant update (is_machine, machine_reason) on message_events to outreach_worker;
 
 create table message_event_keys (
   tenant_id uuid not null,

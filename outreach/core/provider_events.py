@@ -21,6 +21,7 @@ from typing import Any
 from uuid import UUID
 
 from outreach.core.delivery import DropReason
+from outreach.core.machine_events import MachineReason, by_itself
 from outreach.core.states import EventType
 from outreach.core.webhook_body import is_too_deep, storable
 
@@ -55,14 +56,6 @@ _DROP_REASONS: dict[str, DropReason] = {
     "invalid address": DropReason.INVALID,
 }
 
-# Programs that follow links to look at them. A mailbox's image proxy is none: a person opened it.
-_SCANNERS = re.compile(
-    r"barracuda|proofpoint|mimecast|safelinks|symantec|forcepoint|trendmicro|fireeye|sophos"
-    r"|cloudmark|vade ?secure|headlesschrome|phantomjs|python-|curl/|wget/|go-http-client"
-    r"|okhttp|libwww|\bjava/|bot\b|crawler|spider|scanner",
-    re.IGNORECASE,
-)
-
 # The Message-ID that each mail is given (`providers/sendgrid_mail`): not the answer's id, but ours.
 OWN_MESSAGE_ID = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})")
 
@@ -76,7 +69,7 @@ class ProviderEvent:
     id: str
     type: EventType
     at: datetime
-    is_machine: bool
+    machine_reason: MachineReason | None  # as far as the event shows it by itself
     reason: str | None  # of a drop: a DropReason; else the provider's own class, if it gave one
     tenant_id: UUID | None
     message_id: UUID | None
@@ -85,6 +78,11 @@ class ProviderEvent:
     accepted_as: str | None  # the provider's id of the message, where the event says it for certain
     detail: Mapping[str, str]
     payload: Mapping[str, Any]
+
+    @property
+    def is_machine(self) -> bool:
+        """The event says by itself that no person made it."""
+        return self.machine_reason is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +129,20 @@ def read_event(element: object) -> ProviderEvent | AccountEvent | BadEvent:
     ours = None if smtp_id is None else OWN_MESSAGE_ID.fullmatch(smtp_id)
     own_message, own_tenant = (UUID(ours[1]), UUID(ours[2])) if ours else (None, None)
     smtp_id = None if ours else smtp_id
-    is_machine = _is_machine(event_type, element)
     return ProviderEvent(
         id=_id(element),
         type=event_type,
         at=at,
-        is_machine=is_machine,
+        machine_reason=by_itself(
+            event_type, _text(element.get("useragent")), is_flagged=_is_flagged(element)
+        ),
         reason=_reason(event_type, element),
         tenant_id=_uuid(element.get("outreach_tenant")) or own_tenant,
         message_id=_uuid(element.get("outreach_message_id")) or own_message,
         attempt=_attempt(element.get("outreach_attempt")),
         provider_ids=_provider_ids(element.get("sg_message_id"), smtp_id),
         accepted_as=smtp_id,
-        detail=_detail(element, is_scanner=is_machine and event_type is EventType.CLICKED),
+        detail={key: text for key in _KEPT if (text := _text(element.get(key)))},
         payload=element,
     )
 
@@ -186,13 +185,8 @@ def _moment(value: object) -> datetime | None:
     return _EPOCH + timedelta(seconds=seconds)
 
 
-def _is_machine(event_type: EventType, event: Mapping[str, Any]) -> bool:
-    if event_type is EventType.OPENED:
-        return event.get("sg_machine_open") in (True, "true", "True", "1")
-    if event_type is EventType.CLICKED:
-        agent = event.get("useragent")
-        return isinstance(agent, str) and _SCANNERS.search(agent) is not None
-    return False
+def _is_flagged(event: Mapping[str, Any]) -> bool:
+    return event.get("sg_machine_open") in (True, "true", "True", "1")
 
 
 def _reason(event_type: EventType, event: Mapping[str, Any]) -> str | None:
@@ -232,13 +226,6 @@ def _provider_ids(value: object, smtp_id: str | None) -> tuple[str, ...]:
         parts = value.split(".")[:PREFIXES_MAX]
         found += [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
     return tuple(dict.fromkeys(text for text in found if text))
-
-
-def _detail(event: Mapping[str, Any], *, is_scanner: bool) -> dict[str, str]:
-    detail = {key: text for key in _KEPT if (text := _text(event.get(key)))}
-    if is_scanner:
-        detail["scanner"] = "agent"  # its mark holds whatever else becomes known
-    return detail
 
 
 def _text(value: object) -> str | None:

@@ -223,8 +223,14 @@ EVENTS: dict[str, Reason] = {
     "opened": Reason("[{name}|The contact] opened the mail of step {node}."),
     "clicked": Reason("[{name}|The contact] clicked in the mail of step {node}[: {url}]."),
     "machine_event": Reason(
-        "It was [{event}|seen] by a machine, not a person: recorded, does not move the plan."
+        "It was [{event}|seen] by a machine, not a person[ ({why})]: recorded, does not move the"
+        " plan."
     ),
+    "provider_says_so": Reason("The provider says so."),
+    "scanner_agent": Reason("A program that looks at links did it."),
+    "links_at_once": Reason("Several links were followed within a second."),
+    "with_delivery": Reason("It came with the delivery, before anybody could read the mail."),
+    "beside_scanner": Reason("It came while several links were followed at once."),
     "spam_report": Reason("[{name}|The contact] reported the mail as spam."),
     "unsubscribed": Reason("[{name}|The contact] unsubscribed."),
     "group_unsubscribed": Reason("[{name}|The contact] unsubscribed from a group."),

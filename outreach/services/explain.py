@@ -81,6 +81,8 @@ def entry(person: Person, row: StoryRow) -> Entry:
     match row.kind:
         case "transition" if "reason" in row.detail:
             known["why"] = clause(str(row.detail["reason"]), known)
+        case "event" if "machine_reason" in row.detail:
+            known["why"] = clause(str(row.detail["machine_reason"]), known)
         case "attempt" if row.detail.get("settled_by") == "answer":
             del known["settled_by"]
         case "decision":

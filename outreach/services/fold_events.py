@@ -16,10 +16,10 @@ from uuid import UUID
 from outreach.core.address import normalize_address
 from outreach.core.delivery import DropReason, delivery_of, raised, trigger_of
 from outreach.core.outcome import Accepted
-from outreach.core.plan import Trigger
 from outreach.core.states import AttemptOutcome, Delivery, EventType, SuppressionReason
 from outreach.core.suppression import reason_to_record
 from outreach.core.transitions import Advance, Event, on_events
+from outreach.services.grade_events import Regraded, grade_events
 from outreach.services.outcomes import Result, record_outcomes
 from outreach.services.standing import (
     Standing,
@@ -31,12 +31,11 @@ from outreach.services.suppress import SuppressionEntry, suppress
 from outreach.services.unpack import Key, OwnedEvent
 from outreach.sql import Tx
 from outreach.store import events as store
-from outreach.store.events import JudgedClick, NewEvent
+from outreach.store.events import NewEvent
 from outreach.store.incidents import Incident, raise_incidents
 from outreach.store.reputation import SenderOutcomes, add_outcomes
 from outreach.store.suppressions import share_suppressions
 
-_CLICK_CONTEXT = frozenset({EventType.DELIVERED, EventType.OPENED, EventType.CLICKED})
 _OPEN_OUTCOMES = frozenset({AttemptOutcome.ARMED, AttemptOutcome.UNKNOWN})
 
 
@@ -65,8 +64,8 @@ async def fold_events(
         await record_outcomes(tx, tenant_id, results)
         standings = await lock_standings(tx, tenant_id, touched)
     outcomes = await _raise_deliveries(tx, tenant_id, fresh)
-    judged = await _judge_clicks(tx, tenant_id, fresh)
-    advances = await _advances(tx, tenant_id, fresh, judged, standings, now)
+    regraded = await grade_events(tx, tenant_id, fresh)
+    advances = await _advances(tx, tenant_id, fresh, regraded, standings, now)
     await write_advances(tx, tenant_id, advances)
     if reasons:
         await _suppress(tx, tenant_id, fresh, reasons)
@@ -88,6 +87,7 @@ def _stored(item: OwnedEvent) -> NewEvent:
         attempt=event.attempt,
         reason=event.reason,
         detail=event.detail,
+        machine_reason=event.machine_reason,
     )
 
 
@@ -154,21 +154,16 @@ async def _raise_deliveries(
     return await store.raise_deliveries(tx, tenant_id, deliveries) if deliveries else []
 
 
-async def _judge_clicks(tx: Tx, tenant_id: UUID, fresh: Sequence[OwnedEvent]) -> list[JudgedClick]:
-    messages = {item.message_id for item in fresh if item.event.type in _CLICK_CONTEXT}
-    return await store.judge_clicks(tx, tenant_id, messages) if messages else []
-
-
 async def _advances(
     tx: Tx,
     tenant_id: UUID,
     fresh: Sequence[OwnedEvent],
-    judged: Sequence[JudgedClick],
+    regraded: Sequence[Regraded],
     standings: Mapping[UUID, Standing],
     now: datetime,
 ) -> list[tuple[Standing, Advance]]:
     """What core makes of the new events of each enrollment that is still going."""
-    new = _news(fresh, judged, standings)
+    new = _news(fresh, regraded, standings)
     latest = {id_ for e in new if (id_ := standings[e].latest_message_id) is not None}
     history = await histories(tx, tenant_id, latest)
     advances = []
@@ -190,20 +185,20 @@ async def _advances(
 
 
 def _news(
-    fresh: Sequence[OwnedEvent], judged: Sequence[JudgedClick], standings: Mapping[UUID, Standing]
+    fresh: Sequence[OwnedEvent], regraded: Sequence[Regraded], standings: Mapping[UUID, Standing]
 ) -> dict[UUID, list[Event]]:
     """By enrollment that is still going, what a plan may hear of for the first time.
 
     That includes a click that looked like a scanner's until now.
     """
-    marks = {click.id: click.is_machine for click in judged}
+    marks = {event.id: event.is_machine for event in regraded}
     enrollments = {item.message_id: item.enrollment_id for item in fresh}
     heard = [(item.message_id, event) for item in fresh if (event := _for_core(item, marks))]
     known = {item.event.id for item in fresh}
     heard += [
-        (click.message_id, Event(click.id, Trigger.CLICKED, click.at))
-        for click in judged
-        if not click.is_machine and click.id not in known
+        (event.message_id, Event(event.id, event.type, event.at))
+        for event in regraded
+        if not event.is_machine and event.id not in known
     ]
     news: dict[UUID, list[Event]] = defaultdict(list)
     for message_id, event in heard:

@@ -52,6 +52,7 @@ class NewEvent:
     attempt: int | None
     reason: str | None
     detail: Mapping[str, str | int]
+    machine_reason: str | None = None  # of a machine's
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,17 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedClick:
-    """A click whose mark changed."""
+class Engagement:
+    """A delivery, an open or a click, as far as a verdict on opens and clicks needs it."""
 
-    id: str
+    id: UUID
+    event_id: str
     message_id: UUID
+    type: str
     at: datetime
-    is_machine: bool
+    reason: str | None  # why it is marked as a machine's
+    agent: str | None
+    url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,7 @@ async def insert_events(
             "types": [event.type.value for event in events],
             "ats": [event.at for event in events],
             "machines": [event.is_machine for event in events],
+            "machine_reasons": [event.machine_reason for event in events],
             "attempts": [event.attempt for event in events],
             "reasons": [event.reason for event in events],
             "details": Jsonb([event.detail for event in events]),
@@ -147,10 +153,35 @@ async def insert_events(
     return {(provider, event_id) for provider, event_id in await cursor.fetchall()}
 
 
-async def judge_clicks(tx: Tx, tenant_id: UUID, message_ids: Collection[UUID]) -> list[JudgedClick]:
-    """Mark the clicks of these messages as a scanner's or a person's; those whose mark changed."""
+async def list_engagement(
+    tx: Tx, tenant_id: UUID, message_ids: Collection[UUID], since: datetime, until: datetime
+) -> list[Engagement]:
+    """Deliveries, opens and clicks of these messages in a period, where there is one of the latter.
+
+    In no order.
+    """
     return await sql.fetch_planned(
-        tx, SQL["judge_clicks"], JudgedClick, tenant_id=tenant_id, message_ids=list(message_ids)
+        tx,
+        SQL["list_engagement"],
+        Engagement,
+        tenant_id=tenant_id,
+        message_ids=list(message_ids),
+        since=since,
+        until=until,
+    )
+
+
+async def set_grades(
+    tx: Tx, tenant_id: UUID, grades: Sequence[tuple[Engagement, str | None]]
+) -> None:
+    """Mark each as a machine's for that reason, or as a person's."""
+    await sql.execute_planned(
+        tx,
+        SQL["set_grades"],
+        tenant_id=tenant_id,
+        ids=[event.id for event, _ in grades],
+        ats=[event.at for event, _ in grades],
+        reasons=[reason for _, reason in grades],
     )
 
 

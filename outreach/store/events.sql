@@ -20,10 +20,11 @@ with incoming as (
   from rows from (
     unnest(
       %(providers)s::text[], %(event_ids)s::text[], %(message_ids)s::uuid[], %(enrollment_ids)s::uuid[],
-      %(types)s::event_type[], %(ats)s::timestamptz[], %(machines)s::bool[], %(attempts)s::smallint[], %(reasons)s::text[]
+      %(types)s::event_type[], %(ats)s::timestamptz[], %(machines)s::bool[], %(machine_reasons)s::text[],
+      %(attempts)s::smallint[], %(reasons)s::text[]
     ),
     jsonb_array_elements(%(details)s::jsonb)
-  ) as e (provider, event_id, message_id, enrollment_id, type, at, is_machine, attempt, reason, detail)
+  ) as e (provider, event_id, message_id, enrollment_id, type, at, is_machine, machine_reason, attempt, reason, detail)
 ), fresh as (
   insert into message_event_keys (tenant_id, provider, provider_event_id, event_at)
   select %(tenant_id)s::uuid, i.provider, i.event_id, i.at
@@ -34,47 +35,35 @@ with incoming as (
 ), stored as (
   insert into message_events
     (tenant_id, provider, provider_event_id, outbound_message_id, enrollment_id, event_type, event_at,
-     is_machine, attempt, reason, detail)
+     is_machine, machine_reason, attempt, reason, detail)
   select %(tenant_id)s::uuid, i.provider, i.event_id, i.message_id, i.enrollment_id, i.type, i.at,
-    i.is_machine, i.attempt, i.reason, i.detail
+    i.is_machine, i.machine_reason, i.attempt, i.reason, i.detail
   from fresh f
   join incoming i on i.provider = f.provider and i.event_id = f.provider_event_id
 )
 select f.provider, f.provider_event_id from fresh f
 
--- name: judge_clicks
--- Whether clicks look like a scanner's, by what surrounds them: within two seconds of the delivery and
--- without a person's open before, or several links of one message within a second. Judged anew whenever
--- one of these arrives, so the order of arrival does not matter. Returns the clicks whose mark changed.
-with story as (
-  select e.id, e.event_at, e.event_type, e.is_machine, e.detail ? 'scanner' as is_scanner,
-    min(e.event_at) filter (where e.event_type = 'delivered') over of_message as delivered_at,
-    min(e.event_at) filter (where e.event_type = 'opened' and not e.is_machine) over of_message as opened_at,
-    min(e.detail ->> 'url') filter (where e.event_type = 'clicked') over at_once as first_url,
-    max(e.detail ->> 'url') filter (where e.event_type = 'clicked') over at_once as last_url
+-- name: list_engagement
+-- What a verdict on the opens and clicks of these messages rests on, in no order; nothing of a message
+-- without any. Between two moments, so that only their months are read.
+select s.id, s.event_id, s.message_id, s.type, s.at, s.reason, s.agent, s.url
+from (
+  select e.id, e.provider_event_id as event_id, e.outbound_message_id as message_id, e.event_type as type, e.event_at as at,
+    e.machine_reason as reason, e.detail ->> 'useragent' as agent, e.detail ->> 'url' as url,
+    bool_or(e.event_type <> 'delivered') over (partition by e.outbound_message_id) as is_engaged
   from message_events e
   where e.tenant_id = %(tenant_id)s::uuid and e.outbound_message_id = any(%(message_ids)s::uuid[])
+    and e.event_at >= %(since)s::timestamptz and e.event_at <= %(until)s::timestamptz
     and e.event_type in ('delivered', 'opened', 'clicked')
-  window of_message as (partition by e.outbound_message_id),
-    at_once as (
-      partition by e.outbound_message_id order by e.event_at
-      range between interval '1 second' preceding and interval '1 second' following)
-), judged as (
-  select s.id, s.event_at, s.is_machine as was_machine,
-    s.is_scanner
-    or coalesce(s.first_url <> s.last_url, false)
-    or coalesce(
-      s.event_at >= s.delivered_at and s.event_at < s.delivered_at + interval '2 seconds', false
-    ) and coalesce(s.opened_at > s.event_at, true) as is_machine
-  from story s
-  where s.event_type = 'clicked'
-)
+) s
+where s.is_engaged
+
+-- name: set_grades
+-- Marks events as a machine's, with the reason, or as a person's.
 update message_events e
-set is_machine = j.is_machine
-from judged j
-where e.tenant_id = %(tenant_id)s::uuid and e.id = j.id and e.event_at = j.event_at
-  and j.is_machine <> j.was_machine
-returning e.provider_event_id as id, e.outbound_message_id as message_id, e.event_at as at, e.is_machine
+set is_machine = g.reason is not null, machine_reason = g.reason
+from unnest(%(ids)s::uuid[], %(ats)s::timestamptz[], %(reasons)s::text[]) as g (id, at, reason)
+where e.tenant_id = %(tenant_id)s::uuid and e.id = g.id and e.event_at = g.at
 
 -- name: list_attempts
 -- Every attempt at these messages.

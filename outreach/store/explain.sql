@@ -112,7 +112,7 @@ attempt (at, rank, id, kind, code, detail) as (
 event as (
   select greatest(v.event_at, m.sent_at), 4, v.id, 'event', case when v.is_machine then 'machine_event' else v.event_type::text end,
     v.detail || jsonb_build_object('campaign', m.campaign, 'node', m.node_id, 'message_id', m.id, 'event', v.event_type,
-      'reason', coalesce(v.detail ->> 'reason', v.reason))
+      'reason', coalesce(v.detail ->> 'reason', v.reason), 'machine_reason', v.machine_reason)
   from mail m
   join message_events v on v.tenant_id = m.tenant_id and v.outbound_message_id = m.id
     and v.event_at >= m.created_at - interval '1 day'
