@@ -1,3 +1,4 @@
+drop function if exists raise_account_incident(text, text, jsonb);
 drop function if exists sends_told(timestamptz, timestamptz, integer);
 drop function if exists tenants_of_messages(uuid[]);
 drop function if exists resolve_messages(integer[], uuid[], uuid[], text[]);

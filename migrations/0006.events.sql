@@ -179,3 +179,22 @@ grant execute on function sends_told(timestamptz, timestamptz, integer) to outre
 
 revoke all on function resolve_messages(integer[], uuid[], uuid[], text[]), tenants_of_messages(uuid[]) from public;
 grant execute on function resolve_messages(integer[], uuid[], uuid[], text[]), tenants_of_messages(uuid[]) to outreach_worker;
+
+-- An alarm about the account is everybody's who has a campaign on it that runs: sending has stopped for all.
+create function raise_account_incident(of_code text, of_subject text, of_detail jsonb) returns bigint
+language sql security definer set search_path = public, pg_temp
+as $$
+  with raised as (
+    insert into incidents (tenant_id, code, subject, detail)
+    select t.id, of_code, of_subject, of_detail
+    from tenants t
+    where exists (select from campaigns k where k.tenant_id = t.id and k.state in ('active', 'paused'))
+    order by t.id
+    on conflict (tenant_id, code, subject) do update
+      set detail = excluded.detail, closed_at = null, updated_at = now()
+    returning 1
+  )
+  select count(*) from raised
+$$;
+revoke all on function raise_account_incident(text, text, jsonb) from public;
+grant execute on function raise_account_incident(text, text, jsonb) to outreach_worker;

@@ -85,9 +85,16 @@ class ProviderEvent:
         return self.machine_reason is not None
 
 
+ACCOUNT_FORBIDDEN = "account_forbidden"  # the alarm
+
+
 @dataclass(frozen=True, slots=True)
 class AccountEvent:
-    """The provider speaks of the account, not of a message."""
+    """The provider speaks of the account, not of a message.
+
+    Only what stops it acts. That the account is good again is recorded, and a person resumes: they
+    know why it was stopped, and news may come late and in any order.
+    """
 
     id: str
     change: str

@@ -44,6 +44,11 @@ PAUSES: dict[str, Reason] = {
     "provider_paused": Reason(
         "The provider refuses the account[ since {since}][: {answer}].", "an operator", "key works"
     ),
+    "account_forbidden": Reason(
+        "Alarm: the provider has taken the account out of service[ ({change})]; nothing is sent.",
+        "an operator",
+        "resumed",
+    ),
     "campaign_paused": Reason(
         '[{campaign}|The campaign] is paused[ by {who}][: "{reason}"].', "a manager", "resumed"
     ),

@@ -10,12 +10,13 @@ A body whose data the database refuses is set aside alone, so that it does not b
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import psycopg
 
 from outreach.clock import transaction_now
+from outreach.core.provider_events import ACCOUNT_FORBIDDEN, AccountEvent
 from outreach.core.states import DeliveryState
 from outreach.core.transitions import Advance
 from outreach.core.webhook_body import BadBody, read_body, storable
@@ -28,6 +29,7 @@ from outreach.store import deliveries as delivery_store
 from outreach.store import events as store
 from outreach.store.deliveries import Closing, Delivery
 from outreach.store.events import OpenUnmatched, Unmatched
+from outreach.store.incidents import Incident, raise_account_incident
 from outreach.store.ledger import pause_provider
 
 BYTES_MAX = 2 * 1024 * 1024  # a batch in memory is some ten times that
@@ -106,8 +108,8 @@ async def _apply_in(tx: Tx, opened: Sequence[OpenUnmatched], deliveries: Sequenc
             ]
         closings.append(closing)
     unpacked = await unpack(tx, elements)
-    await _keep_strays(tx, unpacked)
-    await _fold(tx, unpacked)
+    news = await _keep_strays(tx, unpacked)
+    await _fold(tx, unpacked, news)
     if closings:
         await delivery_store.close_deliveries(tx, closings)
     adopted = {
@@ -118,28 +120,31 @@ async def _apply_in(tx: Tx, opened: Sequence[OpenUnmatched], deliveries: Sequenc
     return sum(adopted.values())
 
 
-async def _fold(tx: Tx, unpacked: Unpacked) -> None:
-    """Tenant by tenant, then the wake-ups: they are locks too, and everybody's last."""
+async def _fold(tx: Tx, unpacked: Unpacked, news: Mapping[Key, AccountEvent]) -> None:
+    """Tenant by tenant, then what all share: the account's row, and the wake-ups as locks too."""
     now = await transaction_now(tx)
     moved: dict[UUID, list[Advance]] = {}
     for tenant_id, owned in sorted(unpacked.by_tenant.items()):
         await set_actor(tx, Role.WORKER, tenant_id)
         moved[tenant_id] = await fold_events(tx, tenant_id, owned, now)
     await set_actor(tx, Role.WORKER)
+    for (provider, event_id), event in sorted(news.items()):
+        if event.forbids_sending:
+            await pause_provider(tx, event.change)
+            detail = {"change": event.change, "event_id": event_id}
+            await raise_account_incident(tx, Incident(ACCOUNT_FORBIDDEN, provider, detail))
     for tenant_id, advances in moved.items():
         await wake_due(tx, tenant_id, advances, now)
 
 
-async def _keep_strays(tx: Tx, unpacked: Unpacked) -> None:
-    """Keep what belongs to nobody; what is news about the account acts once."""
+async def _keep_strays(tx: Tx, unpacked: Unpacked) -> dict[Key, AccountEvent]:
+    """Keep what belongs to nobody; what of it is news about the account, each once for ever."""
     strays = list(unpacked.strays.values())
     kept: set[Key] = set()
     for start in range(0, len(strays), STRAYS_CHUNK):
         chunk = [_unmatched(stray) for stray in strays[start : start + STRAYS_CHUNK]]
         kept |= await store.insert_unmatched(tx, chunk)
-    for key, event in unpacked.account.items():
-        if key in kept and event.forbids_sending:
-            await pause_provider(tx, event.change)
+    return {key: event for key, event in unpacked.account.items() if key in kept}
 
 
 def _unmatched(stray: Stray) -> Unmatched:

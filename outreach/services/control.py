@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from outreach.core.errors import NotFound
+from outreach.core.provider_events import ACCOUNT_FORBIDDEN
 from outreach.core.states import PauseState
 from outreach.db import Database, Role, lock_tenant, set_actor
 from outreach.services import audit
@@ -20,6 +21,7 @@ from outreach.sql import Tx
 from outreach.store import pauses
 from outreach.store import tenants as store
 from outreach.store.holds import SetHold, open_holds
+from outreach.store.incidents import close_incidents
 from outreach.store.tenants import Tenant
 from outreach.store.wakeups import wake
 
@@ -98,6 +100,7 @@ async def resume_installation(db: Database, *, actor: str, reason: str | None = 
     async for tenant in every_tenant(db):
         async with db.transaction(Role.APP, tenant.id) as tx:
             await lock_tenant(tx, tenant.id)
+            await close_incidents(tx, tenant.id, "sendgrid", [ACCOUNT_FORBIDDEN])
             await _end_hold(tx, tenant.id, scope="installation", reason=INSTALLATION_HOLD)
     return PauseState.ACTIVE
 

@@ -60,6 +60,18 @@ async def raise_incidents(tx: Tx, tenant_id: UUID, incidents: Sequence[Incident]
         )
 
 
+async def raise_account_incident(tx: Tx, incident: Incident) -> int:
+    """Tell every tenant whose campaigns are not over; how many. As the worker, of no tenant."""
+    told: int = await sql.value(
+        tx,
+        SQL["raise_account_incident"],
+        code=incident.code,
+        subject=incident.subject,
+        detail=Jsonb(incident.detail),
+    )
+    return told
+
+
 async def list_incidents(
     tx: Tx, tenant: str | None, *, with_closed: bool, rows_max: int
 ) -> list[IncidentRow]:

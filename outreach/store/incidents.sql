@@ -9,6 +9,10 @@ from unnest(%(codes)s::text[], %(subjects)s::text[], %(details)s::jsonb[]) as i 
 order by i.code, i.subject
 on conflict (tenant_id, code, subject) do update set closed_at = null, updated_at = now();
 
+-- name: raise_account_incident
+-- One for each tenant with a campaign that is not over; one that was closed is open again.
+select raise_account_incident(%(code)s::text, %(subject)s::text, %(detail)s::jsonb);
+
 -- name: list_incidents
 -- Over all tenants or of one, the newest first. As the operator.
 select id, tenant, code, subject, detail, raised_at, told_at, closed_at

@@ -65,6 +65,40 @@ async def test_without_our_ids_the_providers_find_the_message(db: Database) -> N
     assert sorted(await stored(db, message)) == [("delivered", False), ("opened", False)]
 
 
+@pytest.mark.parametrize(
+    "suffix",
+    ["", ".0", ".recvd-85abf8d92c-3qfgp-1-6923C0A1-2F.0", ".filterdrecv-p3iad2-8ddf98858.2.1"],
+)
+async def test_a_late_bounce_without_our_ids_goes_to_the_tenant_of_its_mail(
+    db: Database, suffix: str
+) -> None:
+    message, other = await sent(db), await sent(db)
+    bounce = {"type": "bounce", "sg_message_id": f"{message.provider_message_id}{suffix}"}
+    await receive(db, event(None, "bounce", **bounce), event(other, "delivered"))
+    await apply_events(db)
+    assert await stored(db, message) == [("bounced", False)]
+    email = message.enrollment.email
+    assert await suppressed(db, message) == [(email, "bounce", "bounce")]
+    assert (await position_of(db, message.enrollment))[0] == "stopped"
+    assert await stored(db, other) == [("delivered", False)]
+    assert await suppressed(db, other) == []
+
+
+async def test_an_id_that_two_messages_share_is_applied_to_neither(db: Database) -> None:
+    one, two = await sent(db), await sent(db)
+    await run(
+        db,
+        "update send_attempts set provider_message_id = %(id)s where message_id = %(m)s",
+        id=one.provider_message_id,
+        m=two.id,
+    )
+    shared = f"{one.provider_message_id}.recvd-1.0"
+    await receive(db, event(None, "bounce", id="shared", type="bounce", sg_message_id=shared))
+    await apply_events(db)
+    assert await unmatched(db) == [("shared", "ambiguous_message", False)]
+    assert await stored(db, one) == await stored(db, two) == []
+
+
 async def test_half_of_our_ids_is_no_lie_and_the_providers_find_the_message(db: Database) -> None:
     message, other = await sent(db), await sent(db)
     half = event(message, "open", sg_message_id=f"{message.provider_message_id}.recvd-1.0")
@@ -183,15 +217,3 @@ async def test_data_that_the_database_refuses_is_set_aside_alone(db: Database) -
     assert "poison" in problem
     assert await stored(db, message) == []
     assert await stored(db, other) == [("opened", False)]
-
-
-async def test_news_of_the_account_stops_the_provider_once(db: Database) -> None:
-    news = {"event": "account_status_change", "type": "compliance_suspend", "sg_event_id": "news"}
-    await receive(db, news)
-    await apply_events(db)
-    query = "select provider_pause_reason from installation where provider_paused_at is not null"
-    assert await run(db, query) == [("compliance_suspend",)]
-    await run(db, "update installation set provider_paused_at = null, provider_pause_reason = null")
-    await receive(db, news)
-    await apply_events(db)
-    assert await run(db, query) == []
