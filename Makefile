@@ -7,7 +7,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 export PYTHONPATH :=
 
-.PHONY: help python install install-dev demo dev test fast lint format requirements bench chaos
+.PHONY: help python install install-dev demo dev test fast lint format requirements bench chaos model
 
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: install-dev ## Measure sending on this machine; quiet machines tell more
 
 chaos: install-dev ## Kill, freeze and cut whatever there is: TRIALS=2000 SEED=7 goes on where it ended
 	@$(BIN)/python -m tests.chaos $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+model: install-dev ## Lead random plans beside a model of the language: ARGS='--steps 100000 --seed 7'
+	@$(BIN)/python -m tests.model $(ARGS)
 
 lint: install-dev ## ruff and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
