@@ -139,6 +139,9 @@ def _account(brakes: Brakes) -> Check:
         return Check("account", Verdict.FAIL, f"{sentence} {remedy}")
     until = brakes.provider_later_until
     if until is not None and until > datetime.now(UTC):
-        sentence = f"The provider asked to come back at {until.astimezone(UTC):%H:%M:%S} UTC."
+        does = "does not answer" if brakes.provider_failures else "asked for patience"
+        sentence = (
+            f"The provider {does}; the next mail tries at {until.astimezone(UTC):%H:%M:%S} UTC."
+        )
         return Check("account", Verdict.WARN, sentence)
     return Check("account", Verdict.OK, "The provider has no complaint about the account.")

@@ -257,7 +257,8 @@ async def _mind_provider(
     async with db.transaction(Role.WORKER, tenant_id) as tx:
         first, longest = UNREACHABLE_SECONDS if has_none else OUTAGE_SECONDS
         seconds = await open_breaker(tx, first_seconds=first, seconds_max=longest)
-        if not has_none:
+        has_lasted = seconds is not None and seconds >= UNREACHABLE_SECONDS[1]
+        if not has_none or has_lasted:
             await raise_incidents(tx, tenant_id, [Incident("provider_outage", "sendgrid")])
     if seconds is not None:
         _log.warning("the provider does not answer", pause_seconds=seconds, requests=len(outcomes))

@@ -30,6 +30,7 @@ class Brakes:
     provider_paused_at: datetime | None
     provider_pause_reason: str | None
     provider_later_until: datetime | None
+    provider_failures: int  # in a row; 0 where it asked for the wait itself
     data_loss_reason: str | None
     webhooks_refused: int
 

@@ -6,7 +6,8 @@ select current_setting('server_version') as version, clock_timestamp() as at;
 
 -- name: read_brakes
 -- What holds everybody's mail back, and how many webhooks were turned away.
-select state::text, pause_reason, provider_paused_at, provider_pause_reason, provider_later_until, data_loss_reason,
+select state::text, pause_reason, provider_paused_at, provider_pause_reason, provider_later_until,
+  provider_failures, data_loss_reason,
   webhooks_refused
 from installation;
 

@@ -60,6 +60,7 @@ def brakes(**changes: Any) -> Brakes:
         "provider_paused_at": None,
         "provider_pause_reason": None,
         "provider_later_until": None,
+        "provider_failures": 0,
         "data_loss_reason": None,
         "webhooks_refused": 0,
     }
@@ -191,7 +192,18 @@ def test_a_healthy_installation_has_no_complaints() -> None:
             {"brakes": brakes(provider_later_until=datetime.now(UTC) + timedelta(hours=1))},
             "account",
             Verdict.WARN,
-            "come back",
+            "asked for patience",
+        ),
+        (
+            {
+                "brakes": brakes(
+                    provider_later_until=datetime.now(UTC) + timedelta(hours=1),
+                    provider_failures=2,
+                )
+            },
+            "account",
+            Verdict.WARN,
+            "does not answer",
         ),
     ],
 )

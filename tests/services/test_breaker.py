@@ -65,12 +65,14 @@ async def test_nobody_there_is_tried_again_soon_and_then_ever_less_often(db: Dat
         await sandbox.__aexit__(None, None, None)
         await drain(context, campaign.tenant_id)
         waits = [await wait_of(db)]
-        for _ in range(2):
+        for _ in range(4):
+            assert await run(db, "select code from incidents") == [], "a moment is no alarm"
             await run(db, "update scheduled_actions set due_at = now()")
             await probe(db, context, campaign.tenant_id)
             waits.append(await wait_of(db))
         await sandbox.__aenter__()
-    assert waits == [5, 10, 20]
+    assert waits == [5, 10, 20, 40, 60]
+    assert await run(db, "select code from incidents") == [("provider_outage",)], "it lasts"
     assert await message_states(db) == {"waiting_retry": 4}
 
 
