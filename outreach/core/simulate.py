@@ -162,7 +162,7 @@ class _Run:
             contact.history,
             contact.zone,
             self.now,
-            can_take_back=contact.position.previous is not None,
+            can_take_back=False,  # nothing is heard of later than it happened
         )
         if advance is not None:
             self._apply(contact, advance)

@@ -105,6 +105,65 @@ def test_mails_go_in_the_plans_hours_of_each_contact() -> None:
     assert found.finished_at == datetime(2026, 5, 5, 0, tzinfo=UTC)
 
 
+def test_what_its_limits_put_off_past_the_hour_waits_for_the_next_day() -> None:
+    plan = plan_of(send("intro"), send_window={"start": "09:00", "end": "10:00"})
+    found = run(plan, caps=capped(Scope.SENDER, Limits(per_hour=10)), contacts=30)
+    assert list(found.messages_by_day.values()) == [10, 10, 10]
+
+
+def at(mail: int, what: Trigger, hours: float) -> Fates:
+    """One thing becomes of everybody's mail of this number, and nothing of the others."""
+
+    def fates(contact: int, nth: int) -> Sequence[Happening]:
+        return [Happening(what, hours * 3600)] if nth == mail else []
+
+    return fates
+
+
+def test_a_mail_that_waits_for_a_token_is_not_sent_to_who_has_answered_meanwhile() -> None:
+    sent = []
+
+    def fates(contact: int, nth: int) -> Sequence[Happening]:
+        sent.append((contact, nth))
+        return [Happening(Trigger.REPLIED, 24.1 * 3600)] if contact == 0 else []
+
+    plan = plan_of(send("intro", on("no_open", "again", after="P1D")), send("again"))
+    found = run(plan, fates=fates, caps=capped(Scope.SENDER, Limits(per_day=1)), contacts=2)
+    assert sent == [(0, 1), (1, 1), (1, 2)]
+    assert found.ends == {(STOPPED, "replied"): 1, (COMPLETED, "completed"): 1}
+    assert found.binding_limit == "limit_day"
+
+
+def test_a_late_open_of_the_first_mail_is_none_of_the_second() -> None:
+    plan = plan_of(
+        send("intro", on("no_open", "again", after="P1D")),
+        send("again", on("opened", "thanks"), on("no_open", "stop", after="P9D")),
+        send("thanks"),
+    )
+    found = run(plan, fates=at(1, Trigger.OPENED, 30))
+    assert found.messages_by_node == {"intro": 100, "again": 100, "thanks": 0}
+
+
+def test_an_open_of_the_first_mail_does_not_forbid_the_timer_of_the_second() -> None:
+    plan = plan_of(
+        send("intro", on("opened", "second")),
+        send("second", on("no_open", "third", after="P1D")),
+        send("third"),
+    )
+    found = run(plan, fates=at(1, Trigger.OPENED, 1))
+    assert found.messages_by_node == {"intro": 100, "second": 100, "third": 100}
+
+
+def test_an_address_that_took_a_mail_takes_the_next() -> None:
+    plan = plan_of(
+        send("intro", on("no_open", "again", after="P1D")),
+        send("again", on("no_open", "third", after="P1D")),
+        send("third"),
+    )
+    found = run(plan, {"bounced": 0.5}, contacts=200)
+    assert found.messages_by_node["third"] == found.messages_by_node["again"] < 130
+
+
 def test_a_plan_without_an_hour_fails_everybody() -> None:
     window = {"days": ["mon"], "start": "09:00", "end": "10:00"}
     quiet = {"start": "08:00", "end": "11:00"}
