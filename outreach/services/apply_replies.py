@@ -1,7 +1,7 @@
 """Mails that came in become what they mean: events, like everything else that happens.
 
 One transaction takes some mails, reads and matches them, closes them, and hands what follows to the
-applier of events as a delivery of our own. A crash anywhere loses nothing and repeats nothing, and
+applier of events as deliveries of our own. A crash anywhere loses nothing and repeats nothing, and
 the ids of these events are made of message and mail, so the same mail means the same once.
 
 A mail is matched by the address it came to, which nobody can guess, else by the Message-IDs that it
@@ -21,7 +21,6 @@ from uuid import UUID
 
 import psycopg
 
-from outreach.clock import transaction_now
 from outreach.core.replies import BadMail, Mail, read_mail
 from outreach.core.replies_class import Classified, classify
 from outreach.core.replies_match import Candidates, candidates
@@ -32,9 +31,8 @@ from outreach.sql import Tx
 from outreach.store import events as event_store
 from outreach.store import replies as store
 from outreach.store.events import Owner, Reference
-from outreach.store.replies import Inbound
+from outreach.store.replies import Inbound, MailEvent
 from outreach.store.wakeups import wake
-from outreach.store.webhooks import insert_delivery
 
 ROWS_MAX = 20
 BYTES_MAX = 4 * 1024 * 1024  # a batch in memory is some ten times that
@@ -98,18 +96,16 @@ async def _apply_in(tx: Tx, rows: Sequence[Inbound]) -> None:
     for item in reads:
         if item.row.id in owners:
             by_tenant[owners[item.row.id].tenant_id].append(item)
-    events: dict[str, dict[str, object]] = {}
+    events: dict[bytes, MailEvent] = {}
     for tenant_id, mine in sorted(by_tenant.items()):
         await set_actor(tx, Role.WORKER, tenant_id)
-        events |= await _give(tx, tenant_id, mine, owners)
+        for event in await _give(tx, tenant_id, mine, owners):
+            events.setdefault(event.payload_hash, event)
     await set_actor(tx, Role.WORKER)
     if nobodys:
         await store.close_inbound(tx, None, nobodys)
-    if events:
-        payload = json.dumps(list(events.values()), sort_keys=True).encode()
-        digest = hashlib.sha256(f"{PROVIDER}\n".encode() + payload).digest()
-        if await insert_delivery(tx, PROVIDER, digest, payload, await transaction_now(tx)):
-            await wake(tx, "apply_events")
+    if events and await store.insert_mail_events(tx, PROVIDER, list(events.values())):
+        await wake(tx, "apply_events")
 
 
 def _read(row: Inbound) -> Read | Mapping[str, object]:
@@ -160,18 +156,18 @@ def _latest(item: Read, owners: set[Owner]) -> Owner | None:
 
 async def _give(
     tx: Tx, tenant_id: UUID, mine: Sequence[Read], owners: Mapping[UUID, Owner]
-) -> dict[str, dict[str, object]]:
-    """Close a tenant's mails; the events that they are, by their ids."""
+) -> list[MailEvent]:
+    """Close a tenant's mails; the events that they are, the oldest first."""
     messages = {owners[item.row.id].message_id for item in mine}
     addresses = await event_store.list_addresses(tx, tenant_id, messages)
-    events: dict[str, dict[str, object]] = {}
+    events: list[MailEvent] = []
     closings = []
     for item in mine:
         owner = owners[item.row.id]
         is_strangers = _is_of_another(item, addresses.get(owner.message_id, ""))
         event = None if is_strangers else _event(item, owner)
         if event is not None:
-            events[str(event["sg_event_id"])] = event
+            events.append(event)
         closings.append(_closing(item, owner, OTHER_RECIPIENT if is_strangers else None))
     await store.close_inbound(tx, tenant_id, closings)
     return events
@@ -183,7 +179,7 @@ def _is_of_another(item: Read, address: str) -> bool:
     return bounce is not None and address.lower() not in bounce.recipients
 
 
-def _event(item: Read, owner: Owner) -> dict[str, object] | None:
+def _event(item: Read, owner: Owner) -> MailEvent | None:
     """The event that the mail is; None for one of which nothing follows."""
     fields: dict[str, object] = {}
     match item.kind.kind:
@@ -199,14 +195,18 @@ def _event(item: Read, owner: Owner) -> dict[str, object] | None:
             return None
     mail = item.mail.mail_id or hashlib.sha256(item.row.raw).hexdigest()
     digest = hashlib.sha256(f"{name}\n{owner.message_id}\n{mail}".encode()).hexdigest()
-    return {
+    event_id = f"mail-{digest}"
+    event = {
         "event": name,
-        "sg_event_id": f"mail-{digest}",
+        "sg_event_id": event_id,
         "timestamp": int(item.at.timestamp()),
         "outreach_message_id": str(owner.message_id),
         "outreach_tenant": str(owner.tenant_id),
         **fields,
     }
+    # Of the event and not of the body: the same mail again may have another date.
+    payload_hash = hashlib.sha256(f"{PROVIDER}\n{event_id}".encode()).digest()
+    return MailEvent(payload_hash, json.dumps([event]).encode(), item.row.received_at)
 
 
 def _matched_by(item: Read, owner: Owner) -> str:

@@ -50,6 +50,9 @@ select
   exists (
     select from webhook_deliveries d
     where d.state = 'received' and d.received_at < clock_timestamp() - make_interval(secs => %(unheard_seconds)s::float8)
+  ) or exists (
+    select from inbound_messages d
+    where d.state = 'received' and d.received_at < clock_timestamp() - make_interval(secs => %(unheard_seconds)s::float8)
   ) as is_behind,
   exists (
     select from send_holds h

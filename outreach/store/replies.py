@@ -61,6 +61,27 @@ async def claim_inbound(tx: Tx, *, rows_max: int, bytes_max: int) -> list[Inboun
     )
 
 
+@dataclass(frozen=True, slots=True)
+class MailEvent:
+    """An event that a mail is, as the body of a delivery."""
+
+    payload_hash: bytes
+    payload: bytes
+    received_at: datetime
+
+
+async def insert_mail_events(tx: Tx, provider: str, events: Sequence[MailEvent]) -> int:
+    """Keep those that are not kept yet; how many that were."""
+    return await sql.execute(
+        tx,
+        SQL["insert_mail_events"],
+        provider=provider,
+        hashes=[event.payload_hash for event in events],
+        payloads=[event.payload for event in events],
+        received_ats=[event.received_at for event in events],
+    )
+
+
 async def close_inbound(
     tx: Tx, tenant_id: UUID | None, closings: Sequence[Mapping[str, object]]
 ) -> None:

@@ -31,6 +31,16 @@ join inbound_messages m on m.id = r.id
 where r.bytes_before < %(bytes_max)s::bigint
 order by r.received_at, r.id
 
+-- name: insert_mail_events
+-- Events of our own, a delivery each and each once, as old as the mail that they come from: what waits for
+-- what was received before waits for them too.
+insert into webhook_deliveries (provider, payload_hash, payload, signed_at, received_at)
+select %(provider)s::text, e.payload_hash, e.payload, e.received_at, e.received_at
+from unnest(%(hashes)s::bytea[], %(payloads)s::bytea[], %(received_ats)s::timestamptz[])
+  as e (payload_hash, payload, received_at)
+order by e.payload_hash
+on conflict (payload_hash) do nothing
+
 -- name: close_inbound
 -- Says what became of each mail, and whose it is. One that its message has already, by its Message-ID, is
 -- a repeat. Acts for the tenant that the mails are given to, or for none.

@@ -11,7 +11,10 @@ where t.id = %(tenant_id)s::uuid
 -- What is due, oldest first, from the tenant's floor on, and only where we have listened to all that came in before its moment or that has
 -- waited for long: a person may have acted in it. Locks nothing: an enrollment is locked before its actions are.
 with unheard as (
-  select min(received_at) as since from webhook_deliveries where state = 'received'
+  select least(
+    (select min(received_at) from webhook_deliveries where state = 'received'),
+    (select min(received_at) from inbound_messages where state = 'received')
+  ) as since
 )
 select a.id, a.enrollment_id
 from scheduled_actions a

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
-from outreach.db import Database
+from outreach.db import Database, Role
 from outreach.services import apply_replies as service
 from outreach.services.apply_replies import OTHER_RECIPIENT, UNMATCHED, apply_replies
+from outreach.services.fire_timers import fire_timers
 from outreach.services.replies import ReceivedMail, take_in
 from outreach.services.sweep import is_idle, sweep_once
+from outreach.store.dispatch import read_budget
 from tests.support.factories import PLAN, Message, position_of, run
 from tests.support.mails import answer, bounced
 from tests.support.stories import delivery_of, drain, sent, state_of, stored, suppressed
@@ -270,6 +272,37 @@ async def test_a_crash_before_the_commit_changes_nothing_and_the_sweep_asks_agai
     await apply(db)
     assert await stored(db, message) == [("replied", False)]
     assert await is_idle(db)
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_a_timer_waits_for_the_mail_that_came_before_it(db: Database, is_read: bool) -> None:
+    message = await sent(db, BRANCHING, age=timedelta(hours=73))
+    await come(db, answer(message), to=to(message))
+    await run(db, "update inbound_messages set received_at = now() - interval '90 minutes'")
+    if is_read:  # and what it means is not applied yet
+        await apply_replies(db)
+    assert await fire_timers(db, message.tenant_id) == 0
+    await apply(db)
+    await fire_timers(db, message.tenant_id)
+    assert (await position_of(db, message.enrollment))[:2] == ("active", "wait_click")
+
+
+async def test_sends_wait_for_mail_that_nobody_has_read(db: Database) -> None:
+    message = await sent(db)
+    await come(db, answer(message), to=to(message))
+    await run(db, "update inbound_messages set received_at = now() - interval '90 seconds'")
+
+    async def is_behind() -> bool:
+        async with db.transaction(Role.WORKER, message.tenant_id) as tx:
+            budget = await read_budget(tx, message.tenant_id, unheard_seconds=60.0)
+        assert budget is not None
+        return budget.is_behind
+
+    assert await is_behind()
+    await apply_replies(db)
+    assert await is_behind()
+    await apply(db)
+    assert not await is_behind()
 
 
 async def test_appliers_beside_each_other_apply_each_mail_once(db: Database) -> None:
