@@ -27,7 +27,7 @@ from outreach.core.replies_text import own_words
 from outreach.core.webhook_body import storable
 
 READ_BYTES_MAX = 2 * 1024 * 1024
-MULTIPARTS_MAX = 100  # each level costs a look at every line
+MULTIPARTS_MAX = 40  # each level costs a look at every line: 2 MiB of them take 5 s
 PARTS_MAX = 200
 HEADER_LENGTH_MAX = 4_000
 REFERENCES_LENGTH_MAX = 20_000
