@@ -39,7 +39,7 @@ FAMILIES: Mapping[str, Family] = {
     "contacts": Family("Who is written to.", "contacts"),
     "plans": Family("Check a plan, or try it out, before it runs.", "plans"),
     "campaigns": Family("From a plan to a running campaign.", "campaign_plans"),
-    "enrollments": Family("Pause, resume or stop one contact's campaigns.", "enrollments"),
+    "enrollments": Family("Show, pause, resume or stop one contact's campaigns.", "enrollments"),
     "messages": Family("Mails of which nobody knows whether they left.", "messages"),
     "incidents": Family("Alarms: what must not happen and did.", "incidents"),
     "limits": Family("How fast mail may go, and how much of that is used.", "limits"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from outreach import sql
@@ -33,10 +34,17 @@ async def list_enrollments(
     )
 
 
-async def list_moves(tx: Tx, tenant_id: UUID, enrollment_ids: Sequence[UUID]) -> list[Moves]:
-    """The steps of these enrollments, in no order."""
+async def list_moves(
+    tx: Tx, tenant_id: UUID, enrollment_ids: Sequence[UUID], *, until: datetime | None = None
+) -> list[Moves]:
+    """The steps of these enrollments, in no order; those that had been taken `until` then."""
     return await sql.fetch_planned(
-        tx, SQL["list_moves"], Moves, tenant_id=tenant_id, enrollment_ids=enrollment_ids
+        tx,
+        SQL["list_moves"],
+        Moves,
+        tenant_id=tenant_id,
+        enrollment_ids=enrollment_ids,
+        until=until,
     )
 
 

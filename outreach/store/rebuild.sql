@@ -14,7 +14,8 @@ order by e.id
 limit %(rows_max)s::int
 
 -- name: list_moves
--- The steps of these enrollments, those that are alike as one row: no more than its plan has transitions.
+-- The steps of these enrollments, all or those recorded until a moment. Those that are alike are one row, so
+-- there are no more than a plan has transitions.
 select t.enrollment_id, t.from_node_id, t.to_node_id, step.end_code, step.end_reason,
   max(t.visit) as visit_max, count(*)::int as times
 from campaign_transitions t
@@ -22,6 +23,7 @@ cross join lateral (
   select case when t.to_node_id is null then t.code end as end_code, case when t.to_node_id is null then t.reason end as end_reason
 ) step
 where t.tenant_id = %(tenant_id)s::uuid and t.enrollment_id = any (%(enrollment_ids)s::uuid[])
+  and t.created_at <= coalesce(%(until)s::timestamptz, 'infinity')
 group by t.enrollment_id, t.from_node_id, t.to_node_id, step.end_code, step.end_reason
 
 -- name: list_messages

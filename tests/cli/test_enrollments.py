@@ -56,3 +56,19 @@ def test_people_get_a_table_and_a_sentence_for_what_is_wrong() -> None:
     assert outreach("enrollments", "pause", *OF_ANN).exit_code == 2
     other = (*OF_ANN, "--campaign", "Autumn")
     assert "Autumn" in refusal("enrollments", "resume", *other, code=2)
+
+
+def test_where_a_contact_stands_is_shown_with_its_reason() -> None:
+    [here] = answer("enrollments", "show", *OF_ANN)["data"]
+    assert (here["campaign"], here["state"], here["visit"]) == ("Spring", "active", 1)
+    assert (here["because"]["code"], here["mails"], here["held_by"]) == ("entered", [], [])
+    [action] = here["pending"]
+    assert (action["kind"], action["node"]) == ("send", here["node"])
+    told = outreach("enrollments", "show", *OF_ANN).stdout
+    assert told.startswith("Spring, ")
+    assert f": active at {here['node']}, visit 1\n" in told
+    assert f"mail of {here['node']}" in told
+    assert outreach("enrollments", "show", *OF_ANN, "--at", "soon").exit_code == 2
+    assert "ann@cust.example" in refusal(
+        "enrollments", "show", *OF_ANN, "--at", "2001-01-01", code=2
+    )

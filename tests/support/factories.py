@@ -183,7 +183,7 @@ async def make_message(
     state = {"armed": "sending", "unknown": "unknown", "rejected": "failed"}[outcome]
     rows = await run(
         db,
-        "update scheduled_actions set state = 'claimed'"
+        "update scheduled_actions set state = 'claimed', updated_at = now()"
         " where tenant_id = %(t)s and enrollment_id = %(e)s and kind = 'send' and state = 'pending'"
         " returning id, node_id, visit",
         t=enrollment.tenant_id,
@@ -255,7 +255,7 @@ async def make_sent(
         db,
         "with message as (update outbound_messages set state = 'sent', accepted_attempt = 1,"
         "  sent_at = now() - %(age)s, wake_at = null where tenant_id = %(t)s and id = %(m)s)"
-        " update scheduled_actions set state = 'done'"
+        " update scheduled_actions set state = 'done', updated_at = now()"
         " where tenant_id = %(t)s and message_id = %(m)s",
         t=tenant_id,
         m=message.id,
