@@ -30,6 +30,7 @@ from outreach.core.states import (
 from outreach.core.suppression import reason_to_record
 
 BROKEN = "steps that are no way through a plan"
+_RANKS = list(Delivery)
 _LIVE = frozenset({AttemptOutcome.ACCEPTED, AttemptOutcome.ARMED, AttemptOutcome.UNKNOWN})
 
 
@@ -85,6 +86,7 @@ class MessageRecord:
     statuses: list[int | None]
     event_types: list[str]
     told_attempts: list[int]  # those that the provider's events name
+    is_old: bool  # some of its events may not be kept any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,8 @@ def message_differences(stored: MessageRecord) -> Iterator[Difference]:
         return Difference("message", str(stored.id), field, _text(here), _text(derived))
 
     delivery = delivery_from(stored.event_types)
+    if stored.is_old:  # what is gone may have raised it
+        delivery = max(delivery, Delivery(stored.delivery), key=_RANKS.index)
     if stored.delivery != delivery:
         yield difference("delivery", stored.delivery, delivery)
     states = states_from(stored)

@@ -29,9 +29,11 @@ group by t.enrollment_id, t.from_node_id, t.to_node_id, step.end_code, step.end_
 -- name: list_messages
 -- The messages of these enrollments with their attempts, and which kinds of events they have. By index for
 -- each message, whatever the planner expects. No event is older than its message's row by more than clock
--- skew, which spares older partitions, but where the row was made anew from its events.
+-- skew, which spares older partitions, but where the row was made anew from its events. Events stay for
+-- thirteen months at least.
 select m.id, m.enrollment_id, m.state::text as state, m.delivery::text as delivery, m.attempts, m.accepted_attempt,
-  a.numbers, a.outcomes, a.statuses, v.event_types, v.told_attempts
+  a.numbers, a.outcomes, a.statuses, v.event_types, v.told_attempts,
+  least(m.created_at, a.armed_at) < now() - interval '13 months' as is_old
 from outbound_messages m
 cross join lateral (
   select coalesce(array_agg(a.attempt order by a.attempt), '{}') as numbers,
