@@ -18,6 +18,8 @@ from outreach.web.hooks.sendgrid import Verifier
 
 # Longer than a webhook may take, shorter than what supervisors wait before they kill.
 GRACE_SECONDS = 20
+# More at once are answered 503 before anything of them is read.
+CONNECTIONS_MAX = 1000
 
 
 class _Server(uvicorn.Server):
@@ -58,6 +60,7 @@ async def serve(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        limit_concurrency=CONNECTIONS_MAX,
     )
     try:
         await _Server(config).serve()
