@@ -258,6 +258,10 @@ STEPS: dict[str, Reason] = {
     "step_taken_back": Reason(
         "“{trigger}” had happened before the timer; the step was taken back to {to}."
     ),
+    "step_of_a_machine": Reason(
+        "What “{trigger}” led to was a machine's doing, as it turned out; the step was taken back"
+        " to {to}."
+    ),
     "timer_found_event": Reason("A timer found that it had happened in time, and did nothing."),
     "completed": Reason("The plan ran to its end[ at {from}].", "nobody", "final"),
     "stopped": Reason("The campaign ended for [{name}|the contact][: {why}].", "nobody", "final"),

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from outreach.core import matching
 from outreach.core.advance import IDLE, Advance, Send, Step, Timer
 from outreach.core.matching import ALWAYS, Event, Position
+from outreach.core.mistakes import Mistake
 from outreach.core.plan import Plan, Trigger
 from outreach.core.states import EnrollmentState
 from outreach.core.walk import Walk
@@ -29,6 +30,7 @@ __all__ = [
     "IDLE",
     "Advance",
     "Event",
+    "Mistake",
     "Position",
     "Send",
     "Step",
@@ -83,16 +85,20 @@ def on_events(
     now: datetime,
     *,
     can_take_back: bool,
+    mistaken: Mistake | None = None,
 ) -> Advance | None:
     """Events have come in, each for the first time; None where they change nothing.
 
     They are folded in the order in which they happened, whatever order they came in. `history` is
-    all that is stored of the latest message, the new ones included or not.
+    all that is stored of the latest message, the new ones included or not. What a machine's event
+    had led to is taken back, if that event was taken for a person's.
     """
     walk = Walk(plan, position, zone, now, known=[*history, *new], fresh=_to_act_on(plan, new))
     before = position.previous
     undoing = [e for e in matching.in_order(new) if matching.is_undone_by(plan, position, zone, e)]
-    if before is not None and can_take_back and undoing:
+    if mistaken is not None:
+        walk.restore(mistaken.before, mistaken.event, new, "step_of_a_machine")
+    elif before is not None and can_take_back and undoing:
         walk.restore(before, undoing[0], new)
     else:
         walk.meet(new)

@@ -107,8 +107,14 @@ class Walk:
         self.sends, self.timers = [], []
         self.position = replace(here, previous=None)
 
-    def restore(self, before: Position, event: Event, new: Collection[Event]) -> None:
-        """Take back the timer's step and hear everything again where it came from.
+    def restore(
+        self,
+        before: Position,
+        event: Event,
+        new: Collection[Event],
+        code: str = "step_taken_back",
+    ) -> None:
+        """Take back what led on from there and hear everything again.
 
         The visits stay counted, since they number the messages.
         """
@@ -121,7 +127,7 @@ class Walk:
                 self.position.visit,
                 trigger,
                 event.id,
-                "step_taken_back",
+                code,
                 event.at,
             )
         )

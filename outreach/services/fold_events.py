@@ -20,6 +20,7 @@ from outreach.core.states import AttemptOutcome, Delivery, EventType, Suppressio
 from outreach.core.suppression import reason_to_record
 from outreach.core.transitions import Advance, Event, on_events
 from outreach.services.grade_events import Regraded, grade_events
+from outreach.services.mistakes import find_mistakes
 from outreach.services.outcomes import Result, record_outcomes
 from outreach.services.standing import (
     Standing,
@@ -164,20 +165,25 @@ async def _advances(
 ) -> list[tuple[Standing, Advance]]:
     """What core makes of the new events of each enrollment that is still going."""
     new = _news(fresh, regraded, standings)
-    latest = {id_ for e in new if (id_ := standings[e].latest_message_id) is not None}
+    here = {item.event.id for item in fresh}
+    stored = [event for event in regraded if event.id not in here]
+    mistakes = await find_mistakes(tx, tenant_id, stored, standings)
+    concerned = sorted(new.keys() | mistakes.keys())
+    latest = {id_ for e in concerned if (id_ := standings[e].latest_message_id) is not None}
     history = await histories(tx, tenant_id, latest)
     advances = []
-    for enrollment_id, events in sorted(new.items()):
+    for enrollment_id in concerned:
         standing = standings[enrollment_id]
         message_id = standing.latest_message_id
         advance = on_events(
             standing.plan,
             standing.position,
-            events,
+            new.get(enrollment_id, []),
             [] if message_id is None else history.get(message_id, []),
             standing.zone,
             now,
             can_take_back=standing.can_take_back,
+            mistaken=mistakes.get(enrollment_id),
         )
         if advance is not None:
             advances.append((standing, advance))

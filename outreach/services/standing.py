@@ -70,10 +70,15 @@ class Standing:
     @property
     def can_take_back(self) -> bool:
         """The step that a timer took may still be undone: its send has not been claimed."""
-        if self.position.previous is None or self.has_ended:
+        return self.position.previous is not None and self.is_untouched
+
+    @property
+    def is_untouched(self) -> bool:
+        """It is on its way and its step's send has not been claimed, or the step has none."""
+        if self.has_ended:
             return False
-        is_untouched = self.step_action_state is ActionState.PENDING and not self.is_step_attempted
-        return self.step_action_state is None or is_untouched
+        is_waiting = self.step_action_state is ActionState.PENDING and not self.is_step_attempted
+        return self.step_action_state is None or is_waiting
 
 
 async def lock_standings(

@@ -54,6 +54,20 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StepTakenRow:
+    """One step of an enrollment's history."""
+
+    enrollment_id: UUID
+    from_node_id: str | None
+    to_node_id: str | None
+    trigger: str | None
+    code: str
+    event_id: str | None
+    created_at: datetime
+    sent_at: datetime | None  # of the enrollment's latest message
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """What an enrollment becomes; `end_reason` exactly for the three ends."""
 
@@ -126,6 +140,15 @@ async def list_history(tx: Tx, tenant_id: UUID, message_ids: Collection[UUID]) -
         tenant_id=tenant_id,
         message_ids=list(message_ids),
         events_max=HISTORY_EVENTS_MAX,
+    )
+
+
+async def list_steps(
+    tx: Tx, tenant_id: UUID, enrollment_ids: Collection[UUID]
+) -> list[StepTakenRow]:
+    """Every step that these enrollments have taken, each one's in order."""
+    return await sql.fetch_planned(
+        tx, SQL["list_steps"], StepTakenRow, tenant_id=tenant_id, ids=list(enrollment_ids)
     )
 
 

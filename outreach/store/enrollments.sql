@@ -155,3 +155,14 @@ where k.tenant_id = %(tenant_id)s::uuid and k.id = any(%(ids)s::uuid[]) and k.st
     select from enrollments e
     where e.tenant_id = k.tenant_id and e.campaign_id = k.id and e.state in ('draft', 'active', 'paused')
   )
+
+-- name: list_steps
+-- Every step that these enrollments have taken, each one's in order, and when the provider accepted the
+-- latest message of each.
+select t.enrollment_id, t.from_node_id, t.to_node_id, t.trigger, t.code, t.provider_event_id as event_id,
+  t.created_at, m.sent_at
+from campaign_transitions t
+join enrollments e on e.tenant_id = t.tenant_id and e.id = t.enrollment_id
+left join outbound_messages m on m.tenant_id = e.tenant_id and m.id = e.latest_message_id
+where t.tenant_id = %(tenant_id)s::uuid and t.enrollment_id = any(%(ids)s::uuid[])
+order by t.enrollment_id, t.created_at, t.id

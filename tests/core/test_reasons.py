@@ -19,8 +19,8 @@ draft_rejected value_missing limit_minute limit_hour limit_day limit_warmup limi
 limit_tenant limit_installation reputation_slowed reputation_stopped provider_later
 provider_refused outcome_unknown unknown_settled already_intended timer_found_event
 step_taken_back machine_event provider_says_so scanner_agent links_at_once with_delivery
-beside_scanner out_of_office replied unsubscribe_request enrolled_elsewhere ai_budget
-postal_address_missing dropped abandoned
+beside_scanner step_of_a_machine out_of_office replied unsubscribe_request enrolled_elsewhere
+ai_budget postal_address_missing dropped abandoned
 """
 
 
