@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from time import monotonic
 from typing import IO
 
 import httpx2
@@ -38,17 +39,22 @@ asyncio.run(main())
 """
 
 
+FEW = SERVE.replace(
+    "async def main", "sys.modules['outreach.web.serve'].CONNECTIONS_MAX = 4\n\nasync def main"
+)
+
+
 class Served:
     """One server process; what it wrote is read when it has ended."""
 
-    def __init__(self, conninfo: str, port: int = 0) -> None:
+    def __init__(self, conninfo: str, port: int = 0, script: str = SERVE) -> None:
         environment = os.environ | {
             "DATABASE_URL": conninfo,
             "SENDGRID_WEBHOOK_PUBLIC_KEY": public_key(),
             "SECRET_KEY": SECRET,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(port)],
+            [sys.executable, "-c", script, str(port)],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -77,8 +83,8 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def start(stack: ExitStack, conninfo: str, port: int = 0) -> Served:
-    served = Served(conninfo, port)
+def start(stack: ExitStack, conninfo: str, port: int = 0, script: str = SERVE) -> Served:
+    served = Served(conninfo, port, script)
     stack.enter_context(served.process)
     stack.callback(served.process.kill)
     return served
@@ -161,3 +167,20 @@ def test_a_port_that_is_taken_is_said(stack: ExitStack, conninfo: str) -> None:
         code, written = start(stack, conninfo, port).ended()
     assert code != 0
     assert f"The web server cannot listen on 127.0.0.1:{port}." in written
+
+
+def test_a_flood_of_connections_is_put_off_and_forgotten(stack: ExitStack, conninfo: str) -> None:
+    """They say nothing and stay; who comes then is told to come again, and is served after them."""
+    url = httpx2.URL(start(stack, conninfo, script=FEW).wait_until_ready())
+    with ExitStack() as flood:
+        for _ in range(4):
+            silent = flood.enter_context(socket.create_connection((url.host, url.port or 0), 10))
+            silent.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n".encode())
+        with httpx2.Client(base_url=url) as client:
+            # Connections are taken in their order: the fifth finds the four.
+            response = client.post(PATH, content=BODY, headers=signed(BODY))
+            assert response.status_code == 503
+    ends_at = monotonic() + 20
+    while not httpx2.post(f"{url}{PATH}", content=BODY, headers=signed(BODY)).is_success:
+        assert monotonic() < ends_at, "the connections are still counted"
+    assert deliveries(conninfo) == 1
