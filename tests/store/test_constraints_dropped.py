@@ -24,6 +24,7 @@ from tests.house.test_schema import tenant_tables
 from tests.store.attacks import Attack
 from tests.store.attacks_around import ENROLLMENTS, REST, TIMETABLE
 from tests.store.attacks_ledger import ATTEMPTS, LEDGER
+from tests.store.attacks_limits import EVIDENCE, FENCE, LIMITS, NOBODYS, SENDERS
 from tests.store.attacks_stops import ONCE, OWNERS, PAUSES, SHARED, STATES
 
 ATTACKS = (
@@ -37,12 +38,20 @@ ATTACKS = (
     *SHARED,
     *ONCE,
     *OWNERS,
+    *SENDERS,
+    *LIMITS,
+    *FENCE,
+    *EVIDENCE,
+    *NOBODYS,
 )
 
 # What nobody could tell the absence of, or that is not about sending, and why.
 LEFT_OUT = {
     "enrollments foreign key (tenant_id) references tenants": "the keys to contact, campaign and"
     " sender name the tenant already",
+    "sender_identities from_name <>": "how a mail looks, and not whether it is sent",
+    "ip_pools length(name)": "the provider's own rule: it refuses such a pool itself",
+    "installation provider_failures": "one row, whose only writers add one or set zero",
 }
 
 # The tables whose every guard is attacked or left out with a reason.
@@ -53,6 +62,16 @@ COVERED = (
     "scheduled_actions",
     "rate_limit_counters",
     "message_event_keys",
+    "sender_identities",
+    "sender_outcomes",
+    "ip_pools",
+    "lane_floors",
+    "send_rate_limits",
+    "provider_log_slots",
+    "outcome_evidence",
+    "incidents",
+    "installation",
+    "installation_counters",
 )
 
 GUARDS: LiteralString = """
