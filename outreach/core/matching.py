@@ -173,3 +173,16 @@ def is_undone_by(plan: Plan, position: Position, zone: ZoneInfo, event: Event) -
         if target(plan, before, zone, name, event.at) is not None:
             return True
     return False
+
+
+def unheard(plan: Plan, position: Position, zone: ZoneInfo, events: Iterable[Event]) -> list[Event]:
+    """Those that happened after the timer that led here was due.
+
+    The node that it left never heard them, and where it led nobody listened: they have yet to be
+    acted on if the step is taken back.
+    """
+    before, on = position.previous, position.came_by
+    if before is None or on is None:
+        return []
+    due = timers(plan, before, zone).get(on)
+    return [event for event in events if due is not None and event.at > due]

@@ -93,12 +93,15 @@ def on_events(
     all that is stored of the latest message, the new ones included or not. What a machine's event
     had led to is taken back, if that event was taken for a person's.
     """
-    walk = Walk(plan, position, zone, now, known=[*history, *new], fresh=_to_act_on(plan, new))
     before = position.previous
     undoing = [e for e in matching.in_order(new) if matching.is_undone_by(plan, position, zone, e)]
+    is_taken_back = before is not None and can_take_back and bool(undoing) and mistaken is None
+    unheard = matching.unheard(plan, position, zone, history) if is_taken_back else []
+    fresh = _to_act_on(plan, [*unheard, *new])
+    walk = Walk(plan, position, zone, now, known=[*history, *new], fresh=fresh)
     if mistaken is not None:
         walk.restore(mistaken.before, mistaken.event, new, "step_of_a_machine")
-    elif before is not None and can_take_back and undoing:
+    elif before is not None and is_taken_back:
         walk.restore(before, undoing[0], new)
     else:
         walk.meet(new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from outreach.core.plan import Trigger
 from outreach.core.states import EventType
 from outreach.core.transitions import (
     IDLE,
@@ -19,6 +20,7 @@ from tests.core.transitions_support import (
     CLICKED,
     COMPLETED,
     EXAMPLE,
+    FAILED,
     OPENED,
     STOPPED,
     T0,
@@ -204,3 +206,20 @@ def test_nothing_is_taken_back_once_the_message_is_accepted() -> None:
     assert sent.previous is None
     late = event(EventType.OPENED, 71, latest=False)
     assert hear(plan, sent, late, at=73) is None
+
+
+def test_a_step_taken_back_acts_on_what_its_send_node_was_deaf_to() -> None:
+    """A drop that came while the next message waited ends it, as it would have without the step."""
+    plan = plan_of(
+        send("a", on("delivered", "w", within="PT1H"), on("no_click", "b", after="PT2H")),
+        send("b"),
+        wait("w", on("no_open", "b", after="PT72H")),
+    )
+    fired = moved(fire(plan, accepted(plan).position, "no_click", at=3))
+    dropped, late = event(Trigger.FAILED, 4), event(EventType.DELIVERED, 0.5)
+    assert hear(plan, fired.position, dropped, at=4) is None
+    back = moved(hear(plan, fired.position, late, at=5, history=[dropped]))
+    assert [step.code for step in back.steps] == ["step_taken_back", "event", "failed"]
+    assert (back.state, back.end_reason) == (FAILED, "dropped")
+    kept = moved(hear(plan, fired.position, late, at=5))
+    assert (kept.state, kept.position.node_id) == (ACTIVE, "w")
