@@ -67,9 +67,9 @@ create table message_event_keys (
 select protect_tenant_table('message_event_keys', 'select', 'select, insert');
 
 -- Make the months from the last one to `months` ahead. A month whose rows already lie in the default
--- partition keeps them there.
+-- partition keeps them there, until they are brought out of it. Where a lock is not to be had, the next run tries.
 create function make_event_partitions(months integer) returns integer
-language plpgsql security definer set search_path = public, pg_temp
+language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '500ms'
 as $$
 declare
   month timestamptz;
@@ -89,7 +89,7 @@ begin
       execute format('alter table %I force row level security', name);
       execute format('create policy owner_sees_all on %I to %I using (true) with check (true)', name, current_user);
       made := made + 1;
-    exception when check_violation or duplicate_table then
+    exception when check_violation or duplicate_table or lock_not_available then
       null;
     end;
   end loop;

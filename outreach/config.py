@@ -79,6 +79,15 @@ class Settings(BaseSettings):
     webhook_tolerance_seconds: int = Field(default=90_000, ge=60)
     # OUTREACH_WEBHOOK_BODY_BYTES_MAX: larger bodies are answered 413; SendGrid's end at 768 KB.
     webhook_body_bytes_max: int = Field(default=2 * 1024 * 1024, ge=1024)
+    # OUTREACH_EVENT_RETENTION_MONTHS: whole months of events that stay; without it all. A plan may
+    # look back a year (P365D), so no less than that.
+    event_retention_months: int | None = Field(default=None, ge=13, le=240)
+    # OUTREACH_EVENT_RETENTION: what becomes of an older month.
+    event_retention: Literal["detach", "drop"] = "detach"
+    # OUTREACH_DELIVERY_RETENTION_DAYS: webhook bodies that were applied; a replay goes as far back.
+    delivery_retention_days: int = Field(default=90, ge=3, le=3650)
+    # OUTREACH_QUARANTINE_RETENTION_DAYS: webhook bodies that could not be applied.
+    quarantine_retention_days: int = Field(default=365, ge=3, le=3650)
     # OUTREACH_POOLED: DATABASE_URL is a transaction pooler's: no LISTEN, nothing prepared.
     pooled: bool = False
     # OUTREACH_POOL_SIZE: connections of one process.

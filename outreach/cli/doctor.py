@@ -168,6 +168,7 @@ def _note(facts: Facts, settings: Settings, found: Findings) -> None:
         "workers": [asdict(worker) for worker in facts.workers],
     }
     found.data["installation"] = asdict(facts.brakes)
+    found.data["events"] = asdict(facts.months)
     found.data["alarms"] = {alarm.code: alarm.many for alarm in facts.alarms}
     for check in judge(facts):
         found.add(check)

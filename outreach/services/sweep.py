@@ -18,6 +18,7 @@ from outreach import log
 from outreach.db import Database, Role
 from outreach.services.claim_bounds import PACED_LOOK_SECONDS
 from outreach.services.refuse import fail_stale_values
+from outreach.services.retention import Policy, keep_by_policy
 from outreach.store import sweep, wakeups
 from outreach.store.fence import prune_pulses_before
 
@@ -30,6 +31,7 @@ RUNNING_SECONDS = 600.0
 FLOOR_MARGIN_SECONDS = 10.0
 MONTHS_AHEAD = 3
 KEPT_DAYS = 7
+KEPT = Policy()
 PULSE_KEPT_DAYS = 40  # of workers that are gone; longer than their marks speak (fence_marks)
 
 _log = log.get("sweep")
@@ -71,10 +73,12 @@ async def delete_stalled_jobs(db: Database) -> int:
         )
 
 
-async def keep_house(db: Database) -> None:
+async def keep_house(db: Database, policy: Policy = KEPT) -> None:
     """What a minute asks for: months ahead, statistics of what grew, no wait without an end."""
     async with db.transaction(Role.WORKER) as tx:
         await sweep.make_partitions(tx, months=MONTHS_AHEAD)
+    await keep_by_policy(db, policy, months_ahead=MONTHS_AHEAD)
+    async with db.transaction(Role.WORKER) as tx:
         await sweep.delete_ended_jobs(tx, days=KEPT_DAYS)
         await prune_pulses_before(tx, days=PULSE_KEPT_DAYS)
         await wakeups.move_waiting_sends(tx)

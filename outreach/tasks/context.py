@@ -23,7 +23,9 @@ from outreach.providers.sendgrid_activity import SendGridActivity
 from outreach.recorder import NO_RECORDER, Recorder
 from outreach.services.fence_marks import Marks
 from outreach.services.fence_watch import Watch
+from outreach.services.retention import Policy
 from outreach.services.send import SendContext, send_context
+from outreach.services.sweep import KEPT
 from outreach.store.wakeups import QUEUES
 from outreach.tasks.flights import Flights
 
@@ -40,6 +42,7 @@ class WorkerContext:
     sender: SendContext | None  # None where no mail is sent
     watch: Watch  # over the database: has it forgotten anything?
     logs: MailLog | None = None  # the provider's, where the account has them
+    kept: Policy = KEPT  # how long what we were told stays
 
     @property
     def sends(self) -> SendContext:
@@ -77,7 +80,7 @@ async def open_context(
         logs = None
         if settings.email_activity:
             logs = await stack.enter_async_context(SendGridActivity(settings))
-        yield WorkerContext(db, stop, Flights(), sender, watch, logs)
+        yield WorkerContext(db, stop, Flights(), sender, watch, logs, Policy.of(settings))
 
 
 def is_sending(queues: Collection[str] | None) -> bool:

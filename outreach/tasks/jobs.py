@@ -115,6 +115,6 @@ async def settle(worker: WorkerContext) -> bool:
 @upkeep("maintain", "* * * * *")
 async def maintain(worker: WorkerContext) -> bool:
     """Each minute: partitions ahead, litter gone, senders judged, events adopted."""
-    await keep_house(worker.db)
+    await keep_house(worker.db, worker.kept)
     await judge_senders(worker.db)
     return await in_slices(worker, lambda: adopt_events(worker.db))

@@ -18,6 +18,7 @@ from outreach.dev.sandbox import SandboxServer, SandboxSettings, public_key_of
 from outreach.migrate import rollback
 from outreach.services.doctor import Facts, Verdict, judge
 from outreach.store.doctor import Alarm, Brakes, Queue, Server, Worker
+from outreach.store.retention import Standing
 from tests.support.folders import open_folder
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -49,6 +50,7 @@ def facts(**changes: Any) -> Facts:
         "queues": [Queue("sends", 1, 1, 0.5)],
         "workers": [Worker(1, 2.0)],
         "alarms": [],
+        "months": Standing(0, True),
     }
     return Facts(**{**well, **changes})
 
@@ -86,6 +88,7 @@ def test_without_anything_set_it_warns_and_ends_well(
         "data loss": "ok",
         "account": "ok",
         "alarms": "ok",
+        "events": "ok",
         "provider": "warn",
         "webhooks": "warn",
     }
@@ -126,7 +129,12 @@ def test_a_schema_that_is_behind_is_exit_4(environment: pytest.MonkeyPatch, conn
     rollback(conninfo, to="0006")
     code, data, status = examined()
     assert (code, status["schema"]) == (4, "fail")
-    assert data["schema"]["pending"] == ["0007.procrastinate", "0008.lanes", "0009.replies"]
+    assert data["schema"]["pending"] == [
+        "0007.procrastinate",
+        "0008.lanes",
+        "0009.replies",
+        "0010.retention",
+    ]
     assert data["queue"] is None
 
 
