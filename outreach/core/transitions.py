@@ -204,6 +204,6 @@ def _move_by_timer(walk: Walk, on: Trigger, due: datetime) -> None:
 
 def _fire_idle(walk: Walk) -> None:
     if walk.idle_due_at() > walk.now:
-        walk.idle()
+        walk.rest()
     else:
         walk.end(EnrollmentState.COMPLETED, IDLE, None, walk.now, None)

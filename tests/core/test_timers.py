@@ -223,3 +223,16 @@ def test_a_step_taken_back_acts_on_what_its_send_node_was_deaf_to() -> None:
     assert (back.state, back.end_reason) == (FAILED, "dropped")
     kept = moved(hear(plan, fired.position, late, at=5))
     assert (kept.state, kept.position.node_id) == (ACTIVE, "w")
+
+
+def test_the_idle_wait_is_over_when_nothing_can_happen_any_more() -> None:
+    """It looks after an event that came too late to move anything: the bound has passed too."""
+    plan = plan_of(send("a", on("delivered", "b", within="PT24H")), send("b"), idle_after="PT30H")
+    position = accepted(plan).position
+    late = event(EventType.DELIVERED, 26)
+    assert hear(plan, position, late, at=26) is None
+    assert ends(fire(plan, position, IDLE, late, at=30)) == (COMPLETED, "completed")
+    early = event(EventType.OPENED, 2)
+    hopeful = plan_of(send("a", on("delivered", "b")), send("b"), idle_after="PT30H")
+    rest = moved(fire(hopeful, accepted(hopeful).position, IDLE, early, at=30))
+    assert [(timer.on, timer.due_at) for timer in rest.timers] == [(IDLE, hours(32))]

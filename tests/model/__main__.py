@@ -30,13 +30,13 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100_000, help="to compare at the least")
     parser.add_argument("--seed", type=int, default=1, help="of the first round")
     given = parser.parse_args()
-    started, round_ = time.monotonic(), given.seed
+    started, round_, compared = time.monotonic(), given.seed, 0
     try:
         while Lives.steps < given.steps:
             lead(round_)
-            round_ += 1
+            round_, compared = round_ + 1, Lives.steps
     except AssertionError:
-        print(f"a difference, by seed {round_}, after {Lives.steps} steps", file=sys.stderr)
+        print(f"a difference, by seed {round_}, after {compared} steps", file=sys.stderr)
         raise
     took = time.monotonic() - started
     print(f"{Lives.steps} steps compared in {took:.0f} s, seeds {given.seed} to {round_ - 1}:")
