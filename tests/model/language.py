@@ -255,7 +255,7 @@ class Model:
         base = self._base()
         if self.state != "active" or base is None:
             return
-        self.timers = {}
+        self.timers, self.idle_due = {}, None
         for transition in self._node().get("transitions", ()):
             on = transition["on"]
             if on in FORBIDDEN_BY:
