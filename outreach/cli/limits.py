@@ -12,7 +12,7 @@ from outreach.core.errors import Invalid
 from outreach.core.limits import DAY, HOUR, MINUTE, Override, Scope
 from outreach.core.states import Reputation
 from outreach.db import Database
-from outreach.services import limits, pools, reputation
+from outreach.services import limits, pools, reputation, unset_limits
 from outreach.services.limits import Usage
 from outreach.store.limits import LimitRow
 
@@ -97,6 +97,32 @@ def set_command(
     values = (row.per_minute_max, row.per_hour_max, row.per_day_max, row.concurrent_max)
     table = Table(columns, [(row.scope, row.key, *values, row.is_off, row.warmup_max)])
     emit(as_json, {"data": [_data(row)]}, table)
+
+
+@app.command("unset")
+def unset_command(
+    tenant: Annotated[str | None, typer.Option("--tenant", help="The tenant's slug.")] = None,
+    scope: Annotated[Scope | None, typer.Option("--scope", help="What the limit is for.")] = None,
+    sender: Annotated[str | None, typer.Option("--sender", help="One sender's address.")] = None,
+    pool: Annotated[str | None, typer.Option("--pool", help="One IP pool.")] = None,
+    domain: Annotated[str | None, typer.Option("--domain", help="One recipient domain.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take back what `set` has set: the wider rule, or the default, holds again."""
+
+    async def work(db: Database) -> LimitRow | None:
+        names = {Scope.SENDER: sender, Scope.POOL: pool, Scope.DOMAIN: domain}
+        wanted, name = _target(scope, names, has_tenant=tenant is not None)
+        if tenant is None:
+            return await unset_limits.unset_for_installation(db, actor=actor())
+        tenant_id = await tenant_id_of(db, tenant)
+        return await unset_limits.unset_for_tenant(db, tenant_id, wanted, name=name, actor=actor())
+
+    row = run(work)
+    sentence = "Nothing was set, and nothing changed."
+    if row is not None:
+        sentence = f"What was set for {row.scope} {row.key}".rstrip() + " is taken back."
+    emit(as_json, {"was": None if row is None else _data(row)}, sentence)
 
 
 @app.command("pool")

@@ -117,7 +117,7 @@ async def set_for_tenant(
     assert scope is not Scope.INSTALLATION, "that one belongs to no tenant"
     check(given, scope)
     async with db.transaction(Role.APP, tenant_id) as tx:
-        key, shown = await _key(tx, tenant_id, scope, name)
+        key, shown = await find_key(tx, tenant_id, scope, name)
         await lock_tenant(tx, tenant_id)
         row = await store.set_limit(tx, tenant_id, scope.value, key, given)
         await audit.record(
@@ -126,9 +126,9 @@ async def set_for_tenant(
             actor=actor,
             act="limits_set",
             subject=f"{scope.value} {shown}".strip(),
-            limits=_values(row),
+            limits=as_audited(row),
         )
-        await _look_again(tx, tenant_id)
+        await look_again(tx, tenant_id)
         return replace(row, key=shown)
 
 
@@ -138,12 +138,9 @@ async def set_for_installation(db: Database, given: Override, *, actor: str) -> 
     async with db.transaction(Role.OPERATOR) as tx:
         row = await store.set_installation_limit(tx, given)
         await audit.record(
-            tx, None, actor=actor, act="limits_set", subject="installation", limits=_values(row)
+            tx, None, actor=actor, act="limits_set", subject="installation", limits=as_audited(row)
         )
-    async for tenant in every_tenant(db):
-        async with db.transaction(Role.APP, tenant.id) as tx:
-            await lock_tenant(tx, tenant.id)
-            await _look_again(tx, tenant.id)
+    await look_again_everywhere(db)
     return row
 
 
@@ -241,8 +238,8 @@ def _usages(of: _Key, given: Given, taken: Taken, now: datetime) -> Iterator[Usa
         )
 
 
-async def _key(tx: Tx, tenant_id: UUID, scope: Scope, name: str) -> tuple[str, str]:
-    """The stored key and the shown one."""
+async def find_key(tx: Tx, tenant_id: UUID, scope: Scope, name: str) -> tuple[str, str]:
+    """The stored key and the shown one; raises Invalid, NotFound."""
     if not name or scope is Scope.TENANT:
         return EVERY, ""
     if scope is Scope.DOMAIN:
@@ -262,7 +259,7 @@ async def _key(tx: Tx, tenant_id: UUID, scope: Scope, name: str) -> tuple[str, s
     return str(sender.id), sender.from_email
 
 
-async def _look_again(tx: Tx, tenant_id: UUID) -> None:
+async def look_again(tx: Tx, tenant_id: UUID) -> None:
     """Undo what the limits of before had decided. The tenant's lock is held."""
     await store.recall_promised_actions(tx, tenant_id)
     await store.end_limit_holds_of_tenant(tx, tenant_id)
@@ -273,7 +270,15 @@ async def _look_again(tx: Tx, tenant_id: UUID) -> None:
     await wake(tx, "send_due", tenant_id=tenant_id)
 
 
-def _values(row: LimitRow) -> dict[str, object]:
+async def look_again_everywhere(db: Database) -> None:
+    """As look_again, for one tenant after the other."""
+    async for tenant in every_tenant(db):
+        async with db.transaction(Role.APP, tenant.id) as tx:
+            await lock_tenant(tx, tenant.id)
+            await look_again(tx, tenant.id)
+
+
+def as_audited(row: LimitRow) -> dict[str, object]:
     values = {
         "per_minute": row.per_minute_max,
         "per_hour": row.per_hour_max,

@@ -114,6 +114,17 @@ async def set_installation_limit(tx: Tx, given: Override) -> LimitRow:
     return row
 
 
+async def unset_limit(tx: Tx, tenant_id: UUID, scope: str, key: str) -> LimitRow | None:
+    """Take a rule away; the rule, if there was one."""
+    query = SQL["unset_limit"]
+    return await sql.find(tx, query, LimitRow, tenant_id=tenant_id, scope=scope, key=key)
+
+
+async def unset_installation_limit(tx: Tx) -> LimitRow | None:
+    """Take away what is set for the installation; what that was, if anything was."""
+    return await sql.find(tx, SQL["unset_installation_limit"], LimitRow)
+
+
 async def get_installation_limit(tx: Tx) -> LimitRow:
     """What is set for the installation."""
     row = await sql.find(tx, SQL["get_installation_limit"], LimitRow)

@@ -43,6 +43,29 @@ set per_minute_max = coalesce(%(per_minute)s::integer, case when not %(is_off)s:
 returning 'installation' as scope, '' as key, per_minute_max, per_hour_max, per_day_max, concurrent_max, is_limit_off as is_off,
   null::integer as warmup_max, null::float8 as bounce_percent_max, null::float8 as complaint_percent_max
 
+-- name: unset_limit
+-- Takes the rule of one scope and key away, and returns it as it was; nothing when there is none.
+delete from send_rate_limits
+where tenant_id = %(tenant_id)s::uuid and scope = %(scope)s::text and key = %(key)s::text
+returning scope, key, per_minute_max, per_hour_max, per_day_max, concurrent_max, is_off, warmup_max, bounce_percent_max,
+  complaint_percent_max
+
+-- name: unset_installation_limit
+-- As unset_limit, for what all tenants share: its columns are as in a new installation. As the operator.
+with was as (
+  select per_minute_max, per_hour_max, per_day_max, concurrent_max, is_limit_off
+  from installation
+  where is_limit_off or num_nonnulls(per_minute_max, per_hour_max, per_day_max, concurrent_max) > 0
+  for no key update
+)
+update installation i
+set per_minute_max = null, per_hour_max = null, per_day_max = null, concurrent_max = null, is_limit_off = false,
+  updated_at = now()
+from was
+returning 'installation' as scope, '' as key, was.per_minute_max, was.per_hour_max, was.per_day_max, was.concurrent_max,
+  was.is_limit_off as is_off, null::integer as warmup_max, null::float8 as bounce_percent_max,
+  null::float8 as complaint_percent_max
+
 -- name: get_installation_limit
 -- The installation's row, in the same shape.
 select 'installation' as scope, '' as key, per_minute_max, per_hour_max, per_day_max, concurrent_max, is_limit_off as is_off,

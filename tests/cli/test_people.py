@@ -138,6 +138,12 @@ def test_limits_are_set_and_shown(acme: str) -> None:
     limits = {(u["scope"], u["key"], u["window_seconds"]): u["limit"] for u in shown}
     assert limits["sender", "a@acme.example", 60] == 5
     assert limits["installation", "", 3600] == 9
+    assert answer("limits", "unset", *of_a)["was"]["per_minute"] == 5
+    assert answer("limits", "unset", *of_a)["was"] is None
+    assert "nothing changed" in outreach("limits", "unset", *of_a).stdout
+    assert answer("limits", "unset", "--scope", "installation")["was"]["per_hour"] == 9
+    refusal("limits", "unset", "--tenant", acme, "--sender", "b@acme.example", code=2)
+    refusal("limits", "unset", code=2)
 
 
 def test_a_sender_warms_up_shares_a_pool_and_is_forgiven(acme: str) -> None:
