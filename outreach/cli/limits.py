@@ -93,9 +93,11 @@ def set_command(
         return await limits.set_for_tenant(db, tenant_id, wanted, given, name=name, actor=actor())
 
     row = run(work)
-    columns = ("scope", "key", "a minute", "an hour", "a day", "at once", "off", "warm-up")
+    windows = ("a minute", "an hour", "a day", "at once", "off", "warm-up")
+    columns = ("scope", "key", *windows, "bounces %", "complaints %")
     values = (row.per_minute_max, row.per_hour_max, row.per_day_max, row.concurrent_max)
-    table = Table(columns, [(row.scope, row.key, *values, row.is_off, row.warmup_max)])
+    percents = (row.bounce_percent_max, row.complaint_percent_max)
+    table = Table(columns, [(row.scope, row.key, *values, row.is_off, row.warmup_max, *percents)])
     emit(as_json, {"data": [_data(row)]}, table)
 
 

@@ -125,10 +125,20 @@ def list_command(tenant: TenantOption, as_json: JsonFlag = False) -> None:
 
     found = run(work)
     rows = [
-        (s.from_email, s.from_name, s.state, s.verified_by, s.reply_to, s.paused_by, s.pause_reason)
+        (
+            s.from_email,
+            s.from_name,
+            s.state,
+            s.verified_by,
+            s.reply_to,
+            s.ip_pool,
+            s.paused_by,
+            s.pause_reason,
+        )
         for s in found
     ]
-    table = Table(("address", "name", "state", "by", "reply to", "paused by", "why"), rows)
+    columns = ("address", "name", "state", "by", "reply to", "pool", "paused by", "why")
+    table = Table(columns, rows)
     emit(as_json, {"data": [_data(sender) for sender in found]}, table)
 
 
@@ -139,6 +149,7 @@ def _data(sender: Sender) -> dict[str, object]:
         "state": sender.state,
         "from_name": sender.from_name,
         "reply_to": sender.reply_to,
+        "ip_pool": sender.ip_pool,
         "verified_at": sender.verified_at,
         "verified_by": sender.verified_by,
         "paused_at": sender.paused_at,

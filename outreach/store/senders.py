@@ -27,6 +27,7 @@ class Sender:
     paused_by: str | None  # `provider`, or who
     pause_reason: str | None
     created_at: datetime
+    ip_pool: str | None
 
 
 async def insert_sender(

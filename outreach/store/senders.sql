@@ -9,14 +9,16 @@ on conflict (tenant_id, lower(from_email)) do nothing
 -- name: find_sender
 -- The identity with this address, whatever its case.
 select id, from_email, from_name, reply_to, state::text, verified_at, verified_by, paused_at,
-  case when paused_at is not null then coalesce(paused_by, 'provider') end as paused_by, pause_reason, created_at
+  case when paused_at is not null then coalesce(paused_by, 'provider') end as paused_by, pause_reason, created_at,
+  ip_pool
 from sender_identities
 where tenant_id = %(tenant_id)s::uuid and lower(from_email) = lower(%(from_email)s::text)
 
 -- name: list_senders
 -- The tenant's identities by address.
 select id, from_email, from_name, reply_to, state::text, verified_at, verified_by, paused_at,
-  case when paused_at is not null then coalesce(paused_by, 'provider') end as paused_by, pause_reason, created_at
+  case when paused_at is not null then coalesce(paused_by, 'provider') end as paused_by, pause_reason, created_at,
+  ip_pool
 from sender_identities
 where tenant_id = %(tenant_id)s::uuid
 order by lower(from_email)

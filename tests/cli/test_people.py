@@ -152,7 +152,10 @@ def test_a_sender_warms_up_shares_a_pool_and_is_forgiven(acme: str) -> None:
     more = ("--warm-up", "50", "--bounce-percent", "2.5", "--complaint-percent", "0.2")
     [row] = answer("limits", "set", *of_a, *more)["data"]
     assert (row["warm_up"], row["bounce_percent"], row["complaint_percent"]) == (50, 2.5, 0.2)
+    assert "complaints %" in outreach("limits", "set", *of_a, *more).stdout
     assert answer("limits", "pool", *of_a, "--pool", "cold")["pool"] == "cold"
+    assert answer("senders", "list", "--tenant", acme)["data"][0]["ip_pool"] == "cold"
+    assert "cold" in outreach("senders", "list", "--tenant", acme).stdout
     answer("limits", "set", "--tenant", acme, "--pool", "cold", "--per-day", "70")
     answer("limits", "set", *of_a, "--max-concurrent", "3")
     shown = answer("limits", "show", "--tenant", acme)["data"]
