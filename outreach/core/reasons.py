@@ -64,6 +64,9 @@ PAUSES: dict[str, Reason] = {
     ),
     "campaign_ended": Reason("The campaign was stopped[ by {who}][: {note}].", "nobody", "final"),
     "stopped_by_person": Reason("[{who}|A person] stopped it[: {note}].", "nobody", "final"),
+    "node_removed": Reason(
+        "The plan was changed[ by {who}], and this step is not in it any more.", "nobody", "final"
+    ),
     "enrollment_ended": Reason(
         "The campaign has ended for [{name}|the contact][: {why}].", "nobody", "final"
     ),
@@ -262,6 +265,7 @@ STEPS: dict[str, Reason] = {
         "What “{trigger}” led to was a machine's doing, as it turned out; the step was taken back"
         " to {to}."
     ),
+    "plan_updated": Reason("The plan was changed[ by {who}]; {from} goes on as {to}."),
     "timer_found_event": Reason("A timer found that it had happened in time, and did nothing."),
     "completed": Reason("The plan ran to its end[ at {from}].", "nobody", "final"),
     "stopped": Reason("The campaign ended for [{name}|the contact][: {why}].", "nobody", "final"),

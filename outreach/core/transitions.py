@@ -1,4 +1,4 @@
-"""What moves an enrollment: five things that happen to it, and what each makes of its position.
+"""What moves an enrollment: six things that happen to it, and what each makes of its position.
 
 Each function is a pure answer to one question: given the plan, where the enrollment stands, and all
 that is known of its latest message, what is to be written? The order in which events arrive matters
@@ -38,6 +38,7 @@ __all__ = [
     "on_accepted",
     "on_events",
     "on_failed",
+    "on_plan_changed",
     "on_refused",
     "on_timer",
     "start",
@@ -155,6 +156,21 @@ def on_refused(
     walk = Walk(plan, position, zone, now)
     walk.end(EnrollmentState.STOPPED, reason, None, now, None)
     return walk.advance()
+
+
+def on_plan_changed(
+    plan: Plan, position: Position, history: Sequence[Event], zone: ZoneInfo, now: datetime
+) -> Advance | None:
+    """The plan is another than before: the node's timers as it now has them, in place of the old.
+
+    None where its message is not accepted yet, so that no timer runs. They count from where they
+    counted before. What had happened before moves nothing; it forbids timers, as ever.
+    """
+    if matching.awaits_acceptance(plan, position):
+        return None
+    walk = Walk(plan, position, zone, now, known=history)
+    walk.settle()
+    return replace(walk.advance(), cancels_pending=False)
 
 
 def _to_act_on(plan: Plan, events: Sequence[Event]) -> list[Event]:

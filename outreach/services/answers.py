@@ -76,6 +76,7 @@ def _acceptance(result: Result, step: ArmedStep, outcome: Accepted, course: int)
         step.enrollment_id,
         step.node_id,
         step.visit,
+        step.plan_version,
         outcome.http_status,
         outcome.provider_message_id,
         course,

@@ -80,7 +80,7 @@ async def create(
         sender = None if email is None else await store.find_sender_by_email(tx, tenant_id, email)
         if sender is None:
             raise NotFound("sender", sender_email)
-        await _check_senders(tx, tenant_id, parsed)
+        await check_senders(tx, tenant_id, parsed)
         campaign_id = new_id()
         if not await store.insert_campaign(
             tx,
@@ -160,7 +160,7 @@ def _checked_name(name: str) -> str:
     return name
 
 
-async def _check_senders(tx: Tx, tenant_id: UUID, plan: Plan) -> None:
+async def check_senders(tx: Tx, tenant_id: UUID, plan: Plan) -> None:
     """Raise Invalid unless every sender that a node names is this tenant's."""
     named = {
         number: node.sender_identity_id

@@ -165,7 +165,7 @@ async def _claim(
 def _step(composed: Composed) -> ArmedStep:
     due, plan = composed.due, composed.plan
     zone = zone_for(plan, due.timezone)
-    return ArmedStep(due.enrollment_id, due.node_id, due.visit, plan, zone)
+    return ArmedStep(due.enrollment_id, due.node_id, due.visit, due.plan_version, plan, zone)
 
 
 async def _decide(

@@ -186,16 +186,7 @@ def _start(group: DraftGroup, plan: Plan, advance: Advance) -> Start:
 async def _refuse_unready(tx: Tx, tenant_id: UUID, campaign: LockedCampaign) -> None:
     """What no mail may leave without: verified senders and a postal address."""
     plan = await load_plan(tx, tenant_id, campaign.id, campaign.plan_version)
-    named = {node.sender_identity_id for node in plan.nodes if node.sender_identity_id is not None}
-    senders = await campaigns.list_senders(tx, tenant_id, {campaign.sender_id, *named})
-    for sender in senders:
-        if sender.state != SenderState.VERIFIED:
-            raise Refused(
-                "sender_unverified",
-                f"The sender {sender.email} is not verified yet."
-                f" Verify it with `outreach senders verify --tenant SLUG --email {sender.email}`.",
-                subject=sender.email,
-            )
+    await refuse_unverified(tx, tenant_id, campaign.sender_id, plan)
     if campaign.postal_address is None:
         raise Refused(
             "postal_address_missing",
@@ -204,3 +195,17 @@ async def _refuse_unready(tx: Tx, tenant_id: UUID, campaign: LockedCampaign) -> 
             " `outreach tenants create --slug SLUG --name NAME --postal-address ADDRESS`.",
             subject=campaign.name,
         )
+
+
+async def refuse_unverified(tx: Tx, tenant_id: UUID, sender_id: UUID, plan: Plan) -> None:
+    """Raise Refused unless the campaign's sender and all that its nodes name are verified."""
+    named = {node.sender_identity_id for node in plan.nodes if node.sender_identity_id is not None}
+    senders = await campaigns.list_senders(tx, tenant_id, {sender_id, *named})
+    for sender in senders:
+        if sender.state != SenderState.VERIFIED:
+            raise Refused(
+                "sender_unverified",
+                f"The sender {sender.email} is not verified yet."
+                f" Verify it with `outreach senders verify --tenant SLUG --email {sender.email}`.",
+                subject=sender.email,
+            )

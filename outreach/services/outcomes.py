@@ -50,6 +50,7 @@ class ArmedStep:
     enrollment_id: UUID
     node_id: str
     visit: int
+    plan_version: int
     plan: Plan
     zone: ZoneInfo
 

@@ -46,6 +46,11 @@ async def load_plans(
     return plans
 
 
+def forget_plan(tenant_id: UUID, campaign_id: UUID, version: int) -> None:
+    """Read that version anew when it is next asked for: what made it may not have committed."""
+    _parsed.pop((tenant_id, campaign_id, version), None)
+
+
 def _find(tenant_id: UUID, key: tuple[UUID, int]) -> Plan | None:
     full = (tenant_id, *key)
     plan = _parsed.get(full)

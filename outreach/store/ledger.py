@@ -83,6 +83,7 @@ class Acceptance:
     enrollment_id: UUID
     node_id: str
     visit: int
+    plan_version: int
     http_status: int | None
     provider_id: str | None
     course: int  # which of the courses of timers begins
@@ -110,6 +111,7 @@ async def settle_accepted(
             "enrollment_ids": [i.enrollment_id for i in items],
             "node_ids": [i.node_id for i in items],
             "visits": [i.visit for i in items],
+            "plan_versions": [i.plan_version for i in items],
             "statuses": [i.http_status for i in items],
             "provider_ids": [i.provider_id for i in items],
             "courses": [i.course for i in items],

@@ -6,10 +6,11 @@ with standing as materialized (
   select o.*
   from unnest(
     %(message_ids)s::uuid[], %(attempts)s::smallint[], %(enrollment_ids)s::uuid[], %(node_ids)s::text[], %(visits)s::int[],
-    %(statuses)s::smallint[], %(provider_ids)s::text[], %(courses)s::int[]
-  ) as o (message_id, attempt, enrollment_id, node_id, visit, http_status, provider_id, course)
+    %(plan_versions)s::int[], %(statuses)s::smallint[], %(provider_ids)s::text[], %(courses)s::int[]
+  ) as o (message_id, attempt, enrollment_id, node_id, visit, plan_version, http_status, provider_id, course)
   join enrollments e on e.tenant_id = %(tenant_id)s::uuid and e.id = o.enrollment_id
   where e.state = 'active' and e.current_node_id = o.node_id and (e.visits ->> o.node_id)::int = o.visit
+    and e.plan_version = o.plan_version  -- else its timers may be others by now
   order by e.id
   for no key update of e
 ),

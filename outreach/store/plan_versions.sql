@@ -17,14 +17,14 @@ order by p.version desc;
 
 -- name: count_standings
 -- The live enrollments that run one version, by the node they stand on, with what is open for them. A
--- message on the way has a row in the ledger, and its step has not ended.
+-- message on the way is the node's own: it has a row in the ledger, and its step has not ended.
 select e.current_node_id as node_id, count(*) as enrollments,
   coalesce(sum(a.sends), 0)::bigint as sends, coalesce(sum(a.on_the_way), 0)::bigint as on_the_way,
   coalesce(sum(a.timers), 0)::bigint as timers
 from enrollments e
 cross join lateral (
   select count(*) filter (where a.kind = 'send' and a.message_id is null) as sends,
-    count(*) filter (where a.kind = 'send' and a.message_id is not null) as on_the_way,
+    count(*) filter (where a.kind = 'send' and a.message_id is not null and a.node_id = e.current_node_id) as on_the_way,
     count(*) filter (where a.kind = 'timeout') as timers
   from scheduled_actions a
   where a.tenant_id = %(tenant_id)s::uuid and a.enrollment_id = e.id and a.state in ('pending', 'claimed')

@@ -77,3 +77,46 @@ def test_what_is_not_there_cannot_be_exported(tenant: str, plan_file: Path) -> N
     assert nowhere.exit_code == 2
     assert "cannot be written" in nowhere.stderr
     assert plan_data()["start_node_id"] in outreach(*words, "Spring").stdout
+
+
+def test_an_update_is_tried_out_and_then_made(tenant: str, plan_file: Path, tmp_path: Path) -> None:
+    create(tenant, plan_file)
+    new = tmp_path / "new.json"
+    new.write_text(plan_file.read_text().replace('"Again"', '"Once more"'), "utf-8")
+    words = ("campaigns", "update", "Spring", "--tenant", tenant, "--plan", new)
+    tried = outreach(*words, "--dry-run")
+    assert tried.stdout == (
+        'bump: The subject changes from "Again" to "Once more".\n'
+        "0 stand on nodes that stay as they are; 0 have not begun.\n"
+    )
+    assert len(hashes("Spring")) == 1
+    done = answer(*words, "--if-version", "1", "--reason", "shorter")
+    assert (done["from_version"], done["version"], done["carried"]) == (1, 2, 0)
+    assert done["nodes"][0]["differences"][0]["part"] == "words"
+    newest, _ = answer("campaigns", "versions", "Spring", "--tenant", tenant)["data"]
+    assert (newest["version"], newest["is_current"], newest["notes"]) == (2, True, "shorter")
+    stale = outreach(*words, "--if-version", "1")
+    assert stale.exit_code == 1
+    assert stale.stderr == (
+        "The campaign Spring is at version 2; this needs it to be at version 1.\n"
+    )
+    assert "Nothing changes.\nSpring runs version 2" in outreach(*words).stdout
+
+
+@pytest.mark.parametrize(
+    ("maps", "sentence"),
+    [
+        (("bump",), "'bump' is not OLD=NEW"),
+        (("a=b", "a=c"), "a cannot go to both b and c"),
+        (("gone=stop",), "map.gone: The old plan has no node gone."),
+    ],
+)
+def test_a_mapping_that_is_none_is_refused(
+    tenant: str, plan_file: Path, maps: tuple[str, ...], sentence: str
+) -> None:
+    create(tenant, plan_file)
+    flags = [word for one in maps for word in ("--map", one)]
+    words = ("campaigns", "update", "Spring", "--tenant", tenant, "--plan", plan_file)
+    refused = outreach(*words, *flags, "--dry-run")
+    assert refused.exit_code == 2
+    assert sentence in refused.stderr

@@ -118,7 +118,7 @@ async def twin(db: Database, plan: dict[str, Any] | None, act: Act) -> tuple[Mes
     message = await make_message(db, await enroll(db, campaign))
     node = campaign.plan.start_node_id
     step = ArmedStep(
-        message.enrollment.id, node, 1, campaign.plan, ZoneInfo(campaign.plan.timezone)
+        message.enrollment.id, node, 1, 1, campaign.plan, ZoneInfo(campaign.plan.timezone)
     )
     await act(db, message)
     return message, step
@@ -172,7 +172,7 @@ async def test_the_statements_do_not_depend_on_how_many(db: Database) -> None:
         results = []
         for _ in range(size):
             message = await make_message(db, await enroll(db, campaign))
-            step = ArmedStep(message.enrollment.id, "intro", 1, campaign.plan, zone)
+            step = ArmedStep(message.enrollment.id, "intro", 1, 1, campaign.plan, zone)
             results.append(
                 Result(message.id, 1, Accepted(message.id.hex, 202), "answer", step=step)
             )

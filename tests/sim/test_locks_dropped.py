@@ -29,11 +29,12 @@ from outreach.store import (
     enrollment_control,
     enrollments,
     ledger,
+    plan_update,
     suppressions,
     timers,
     unknowns,
 )
-from tests.sim import probes
+from tests.sim import plan_probes, probes
 from tests.sim.meetings import Probe, claim_passes_over, stop_waits_for_the_claim
 from tests.sim.probes import a_stop_takes_back_the_next_step, touch
 from tests.support.database import Databases
@@ -182,6 +183,13 @@ LOCKS = (
         "for no key update",
         "",
         a_stop_takes_back_the_next_step(probes.stop_campaign),
+    ),
+    Lock(
+        plan_update,
+        "lock_running_enrollments",
+        "for no key update",
+        "",
+        plan_probes.nobody_steps_on_a_node_that_vanishes,
     ),
     Lock(
         enrollment_control,
