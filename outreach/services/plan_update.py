@@ -14,7 +14,7 @@ version under the enrollment's lock, and starts the new version's timers (`store
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from outreach.clock import transaction_now
@@ -205,7 +205,9 @@ async def _retime_some(tx: Tx, tenant_id: UUID, ids: list[UUID]) -> int:
         history = [] if message_id is None else known.get(message_id, [])
         advance = on_plan_changed(standing.plan, standing.position, history, standing.zone, now)
         if advance is not None:
-            advances.append((standing, advance))
+            # None is put below the tenant's floor of timers; when it fires, it says its own moment.
+            timers = tuple(replace(t, due_at=max(t.due_at, now)) for t in advance.timers)
+            advances.append((standing, replace(advance, timers=timers)))
     await store.cancel_timers(tx, tenant_id, [standing.enrollment_id for standing, _ in advances])
     await write_advances(tx, tenant_id, advances)
     return len(advances)
