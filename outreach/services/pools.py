@@ -8,6 +8,7 @@ from outreach.core.address import normalize_address
 from outreach.core.errors import Invalid, NotFound
 from outreach.db import Database, Role, lock_tenant
 from outreach.services import audit
+from outreach.services.limits import look_again
 from outreach.store import pools as store
 from outreach.store import senders as sender_store
 
@@ -40,6 +41,7 @@ async def assign(
                 subject=sender.from_email,
                 pool=wanted,
             )
+            await look_again(tx, tenant_id)
     return wanted
 
 

@@ -224,6 +224,18 @@ async def test_a_sender_leaves_its_pool(db: Database) -> None:
         assert pools_of(sandbox) == {None}
 
 
+async def test_a_sender_that_leaves_a_full_pool_goes_on_at_once(db: Database) -> None:
+    first, _ = await pooled(db, 10)
+    async with sending(db) as (context, sandbox):
+        assert await sent_now(context, sandbox, first) == 8, "the pool is full"
+        await pools.assign(db, first.tenant_id, await address_of(db, first), None, actor=ACTOR)
+        ((parked,),) = await run(db, "select parked_until from tenants")
+        assert parked is None
+        holds = await run(db, "select reason from send_holds where ended_at is null")
+        assert holds == []
+        assert await sent_now(context, sandbox, first) > 8
+
+
 @pytest.mark.parametrize("name", ["", "x", "a" * 65, "a\nb"])
 async def test_what_is_no_name_is_refused(db: Database, name: str) -> None:
     campaign = await make_campaign(db)
