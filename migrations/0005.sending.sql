@@ -321,11 +321,12 @@ as $$
     * case reputation when 'slowed' then 0.5 when 'stopped' then 1 else 0 end, 0)::double precision
 $$;
 
--- The day cap of a warm-up: doubled every three days. Twin of core/warmup.py.
+-- The day cap of a warm-up: doubled every three days, of whole seconds, since the least of fractions cannot be
+-- divided. Twin of core/warmup.py.
 create function ramp_cap(first_day integer, warm_seconds double precision) returns integer
 language sql immutable parallel safe
 as $$
-  select least(first_day * 2::double precision ^ least(floor(greatest(warm_seconds, 0) / 259200), 31), 2147483647)::integer
+  select least(first_day * 2::double precision ^ least(floor(floor(greatest(warm_seconds, 0)) / 259200), 31), 2147483647)::integer
 $$;
 
 -- What is left of a cap for a sender of this reputation. Twin of core/limits.py `slowed`.

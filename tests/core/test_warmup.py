@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from outreach.core.limits import DEFAULTS, Limits, Scope, in_force, is_warming, slowed
@@ -82,6 +82,8 @@ def test_a_slowed_sender_has_half_of_each_limit(cap: int | None, half: int | Non
 
 @TWIN
 @given(first=st.integers(0, CAP_MAX), seconds=ages)
+@example(first=1, seconds=5e-324)
+@example(first=1, seconds=3 * DAY - 1e-9)
 async def test_ramp_cap_is_a_twin(tx: Tx, first: int, seconds: float) -> None:
     found = await value(tx, "select ramp_cap(%(f)s::int, %(s)s::float8)", f=first, s=seconds)
     assert found == ramp_cap(first, seconds)
