@@ -239,6 +239,8 @@ WORK = "spares work that two would do: the key of each event lets it count once"
 ENROLLMENT = "whoever settles a message holds its enrollment before"
 HINT = "a floor is a hint, which a look without it corrects within a minute"
 PACE = "four workers try at once what it keeps, in tests/services/test_concurrency.py"
+AUDIT = "keeps what is told of the rule as it was; the update holds the row itself"
+WORK_LOST = "spares work that two would do: a row is deleted once"
 JOBS = "about jobs, of which every one may be lost"
 LEFT_OUT: Mapping[str, str] = {
     "deliveries.claim_deliveries": WORK,
@@ -250,9 +252,11 @@ LEFT_OUT: Mapping[str, str] = {
     "ledger.lock_messages": ENROLLMENT,
     "limits.lock_pace": PACE,
     "limits.recall_promised_actions": ORDER,
+    "limits.unset_installation_limit": AUDIT,
     "pauses.lock_held_actions": ORDER,
     "pauses.release_campaign_actions": ORDER,
     "replies.claim_inbound": WORK,
+    "retention.delete_deliveries": WORK_LOST,
     "suppressions.refresh_contact_flags": ORDER,
     "sweep.delete_ended_jobs": JOBS,
     "sweep.delete_stalled_jobs": JOBS,
