@@ -120,16 +120,15 @@ async def set_for_tenant(
         key, shown = await find_key(tx, tenant_id, scope, name)
         await lock_tenant(tx, tenant_id)
         row = await store.set_limit(tx, tenant_id, scope.value, key, given)
-        await audit.record(
-            tx,
-            tenant_id,
-            actor=actor,
-            act="limits_set",
-            subject=f"{scope.value} {shown}".strip(),
-            limits=as_audited(row),
-        )
-        await look_again(tx, tenant_id)
-        return replace(row, key=shown)
+        return await note_change(tx, tenant_id, "limits_set", replace(row, key=shown), actor=actor)
+
+
+async def note_change(tx: Tx, tenant_id: UUID, act: str, row: LimitRow, *, actor: str) -> LimitRow:
+    """Audit a rule that was changed, by its key as people know it, and have all looked at again."""
+    subject = f"{row.scope} {row.key}".strip()
+    await audit.record(tx, tenant_id, actor=actor, act=act, subject=subject, limits=as_audited(row))
+    await look_again(tx, tenant_id)
+    return row
 
 
 async def set_for_installation(db: Database, given: Override, *, actor: str) -> LimitRow:

@@ -11,7 +11,7 @@ from uuid import UUID
 from outreach.core.limits import Scope
 from outreach.db import Database, Role, lock_tenant
 from outreach.services import audit
-from outreach.services.limits import as_audited, find_key, look_again, look_again_everywhere
+from outreach.services.limits import as_audited, find_key, look_again_everywhere, note_change
 from outreach.store import limits as store
 from outreach.store.limits import LimitRow
 
@@ -31,16 +31,9 @@ async def unset_for_tenant(
         row = await store.unset_limit(tx, tenant_id, scope.value, key)
         if row is None:
             return None
-        await audit.record(
-            tx,
-            tenant_id,
-            actor=actor,
-            act="limits_unset",
-            subject=f"{scope.value} {shown}".strip(),
-            limits=as_audited(row),
+        return await note_change(
+            tx, tenant_id, "limits_unset", replace(row, key=shown), actor=actor
         )
-        await look_again(tx, tenant_id)
-        return replace(row, key=shown)
 
 
 async def unset_for_installation(db: Database, *, actor: str) -> LimitRow | None:
